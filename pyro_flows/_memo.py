@@ -1,0 +1,168 @@
+"""What a transform remembers of its last evaluation, and when it must forget it.
+
+Pyro and torch cache the last pair ``(x, y)`` and serve it for as long as somebody passes the same
+tensor, also after an optimiser step. Here a pair comes with a *fingerprint* of everything that its
+value depended on, and is served only while that fingerprint is unchanged.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from ._tracing import is_traced
+
+
+class _Steps:
+    """Counts optimiser steps: fused optimisers change parameters without a new `_version`."""
+
+    count = 0
+    installed = False
+
+    @classmethod
+    def install(cls) -> None:
+        if not cls.installed:
+            register_optimizer_step_post_hook(cls._after_step)
+            cls.installed = True
+
+    @classmethod
+    def _after_step(cls, *_: Any) -> None:
+        # Reading a global counter in a compiled step would recompile it at every step; compiled
+        # optimisers bump `_version` instead.
+        if not torch.compiler.is_compiling():
+            cls.count += 1
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def fingerprint(module: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
+    """Everything but the input that an evaluation of `module` depends on, and its tensors.
+
+    The tensors are to be kept next to the fingerprint, so that none of their ids is used again.
+    """
+    marks: list[Any] = [_Steps.count, torch.is_grad_enabled()]
+    for device in ("cpu", "cuda"):
+        marks.append(torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
+    tensors: list[Tensor] = []
+    modules = [module]
+    while modules:
+        here = modules.pop()
+        marks.append(here.training)
+        tensors.extend(t for t in here._parameters.values() if t is not None)
+        tensors.extend(t for t in here._buffers.values() if t is not None)
+        tensors.extend(here.__dict__.get("constants", ()))
+        modules.extend(child for child in here._modules.values() if child is not None)
+    for tensor in tensors:
+        marks += (id(tensor), _version(tensor), tensor.data_ptr(), tensor.requires_grad)
+    return tuple(marks), tensors
+
+
+class _Entry(NamedTuple):
+    source: Tensor
+    result: weakref.ref[Tensor]
+    versions: tuple[int, int]
+    log_det: Tensor  # of the map source -> result
+    forward: bool  # whether that map is the transform's forward
+    fingerprint: tuple[tuple[Any, ...], list[Tensor]]
+
+
+class Memo:
+    """The last evaluation of one transform, shared with its inverse; copies and pickles empty.
+
+    The result is held weakly, and with its death the log-det and its autograd graph go too.
+    """
+
+    __slots__ = ("__weakref__", "_entry", "_served", "_traced")
+
+    def __init__(self) -> None:
+        self._entry: _Entry | None = None
+        self._served = False  # whether the source was given back: then it is a sample being scored
+        self._traced: tuple[Tensor, Tensor, Tensor, bool] | None = None
+
+    def __reduce__(self) -> tuple[type[Memo], tuple[()]]:
+        return Memo, ()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entry = self._traced = None
+
+    def store(
+        self, module: nn.Module, source: Tensor, result: Tensor, log_det: Tensor, *, forward: bool
+    ) -> Tensor:
+        """Remember `source -> result` and return the tensor to hand out in place of `result`."""
+        if is_traced():
+            # No graph outlives a trace, so plain references will do; `take` drops them.
+            self._traced = source, result, log_det, forward
+            return result
+        _Steps.install()
+        if result.requires_grad or result is source:
+            # An alias that no graph has saved: it dies as soon as the caller lets go of it.
+            result = result.view_as(result)
+        myself = weakref.ref(self)
+
+        def forget(ref: weakref.ref[Tensor]) -> None:
+            memo = myself()
+            if memo is not None and memo._entry is not None and memo._entry.result is ref:
+                memo._entry = None
+
+        self._traced = None
+        self._served = False
+        self._entry = _Entry(
+            source,
+            weakref.ref(result, forget),
+            (_version(source), _version(result)),
+            log_det,
+            forward,
+            fingerprint(module),
+        )
+        return result
+
+    def recall(self, module: nn.Module, result: Tensor, *, forward: bool) -> Tensor | None:
+        """Return the source that `result` was computed from by the opposite map, if still true."""
+        entry = self._entry
+        if entry is None or entry.result() is not result or entry.forward == forward:
+            return None
+        if is_traced() or result.is_inference() or not self._holds(module, entry, result):
+            return None
+        self._served = True
+        return entry.source
+
+    def take(self, module: nn.Module, x: Tensor, y: Tensor, *, forward: bool) -> Tensor | None:
+        """Return log|det dy/dx| found when `y` was computed from `x` or `x` from `y`, once."""
+        if is_traced():
+            traced, self._traced = self._traced, None
+            if traced is None:
+                return None
+            source, result, log_det, ran_forward = traced
+        else:
+            entry = self._entry
+            if entry is None:
+                return None
+            source, log_det, ran_forward = entry.source, entry.log_det, entry.forward
+            result = y if ran_forward == forward else x
+            if entry.result() is not result:
+                return None
+        if ran_forward == forward:
+            found = log_det if source is x and result is y else None
+        else:
+            found = -log_det if source is y and result is x else None
+        if found is None or is_traced():
+            return found
+        if not self._holds(module, entry, result):
+            return None
+        if not self._served:  # what scoring found is needed once; a sample may be scored again
+            self._entry = None
+        return found
+
+    def _holds(self, module: nn.Module, entry: _Entry, result: Tensor) -> bool:
+        unchanged = entry.versions == (_version(entry.source), _version(result))
+        if unchanged and entry.fingerprint[0] == fingerprint(module)[0]:
+            return True
+        self._entry = None
+        return False

@@ -1,0 +1,208 @@
+"""Base distributions: a light standard normal, and modules whose parameters are learned or follow `.to`."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Size, Tensor, nn
+from torch.distributions import constraints, transform_to
+
+__all__ = [
+    "Base",
+    "StandardNormal",
+    "beta",
+    "diagonal_normal",
+    "logistic",
+    "mixture",
+    "uniform",
+]
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class StandardNormal(TorchDistribution):
+    r"""log p(x) = −½ ‖x‖² − (d/2) log 2π over events of any shape; builds and scores in few steps.
+
+    Args:
+        event_shape: shape of one event, of d elements in all.
+        like: any tensor; samples have its dtype and device.
+        batch_shape: shape of the batch.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> d = pf.bases.StandardNormal((3,), torch.empty(0, dtype=torch.float64))
+        >>> d.sample((5,)).dtype, d.log_prob(torch.zeros(5, 3)).shape
+        (torch.float64, torch.Size([5]))
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own convention)
+    has_rsample = True
+
+    def __init__(self, event_shape: Sequence[int], like: Tensor, batch_shape: Sequence[int] = ()) -> None:
+        self._like = like
+        super().__init__(Size(batch_shape), Size(event_shape), validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """All of R^event."""
+        return constraints.independent(constraints.real, len(self._event_shape))
+
+    @property
+    def mean(self) -> Tensor:
+        """Zero."""
+        return self._like.new_zeros(self._batch_shape + self._event_shape)
+
+    @property
+    def variance(self) -> Tensor:
+        """One for each element."""
+        return self._like.new_ones(self._batch_shape + self._event_shape)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> StandardNormal:
+        """Return the distribution with another batch shape."""
+        return StandardNormal(self._event_shape, self._like, batch_shape)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw noise of shape (*sample_shape, *batch_shape, *event_shape)."""
+        shape = Size(sample_shape) + self._batch_shape + self._event_shape
+        return torch.randn(shape, dtype=self._like.dtype, device=self._like.device)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of events, of shape (*sample_shape, *batch_shape)."""
+        event_dim = len(self._event_shape)
+        squares = value.square()
+        if event_dim:
+            squares = squares.sum(-1) if event_dim == 1 else squares.flatten(-event_dim).sum(-1)
+        log_prob = torch.add(squares * -0.5, -_HALF_LOG_2PI * self._event_shape.numel())
+        batch = torch.broadcast_shapes(log_prob.shape, self._batch_shape)
+        return log_prob if batch == log_prob.shape else log_prob.expand(batch)
+
+
+class _StandardNormalBase(nn.Module):
+    """Gives a `StandardNormal` that follows the module's dtype and device."""
+
+    def __init__(self, event_shape: Sequence[int], like: Tensor) -> None:
+        super().__init__()
+        self.event_shape = Size(event_shape)
+        self.register_buffer("like", like.new_empty(0), persistent=False)
+
+    like: Tensor
+
+    def forward(self) -> StandardNormal:
+        return StandardNormal(self.event_shape, self.like)
+
+
+class _Fixed(nn.Module):
+    """A given distribution, whose tensors follow the module's dtype and device."""
+
+    def __init__(self, distribution: torch.distributions.Distribution) -> None:
+        super().__init__()
+        self.distribution = distribution
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Fixed:
+        self.distribution = _mapped(self.distribution, fn)
+        return super()._apply(fn, recurse)
+
+    def forward(self) -> torch.distributions.Distribution:
+        return self.distribution
+
+    def extra_repr(self) -> str:
+        return repr(self.distribution)
+
+
+def _mapped(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return fn(value)
+    if isinstance(value, torch.distributions.Distribution):
+        new = copy.copy(value)
+        vars(new).update({name: _mapped(inner, fn) for name, inner in vars(value).items()})
+        return new
+    return value
+
+
+class Base(nn.Module):
+    """A distribution of any Pyro family whose parameters belong to a module.
+
+    Calling it gives ``family(**parameters)``, with all dimensions of the parameters counted as
+    event. Learned parameters live in unconstrained space.
+
+    Args:
+        family: a class of `pyro.distributions`.
+        learn: whether the parameters are learned, or only follow dtype and device.
+        parameters: the family's arguments, tensors that broadcast to the event's shape.
+
+    Example:
+        >>> import torch, pyro.distributions as dist, pyro_flows as pf
+        >>> base = pf.bases.Base(dist.Laplace, loc=torch.zeros(3), scale=torch.ones(3))
+        >>> base().event_shape, sorted(name for name, _ in base.named_parameters())
+        (torch.Size([3]), ['loc', 'scale'])
+    """
+
+    def __init__(
+        self, family: type[torch.distributions.Distribution], *, learn: bool = True, **parameters: Tensor
+    ) -> None:
+        super().__init__()
+        self.family, self.names = family, list(parameters)
+        for name, value in parameters.items():
+            unconstrained = transform_to(self._constraint(name)).inv(value).detach().clone()
+            if learn:
+                self.register_parameter(name, nn.Parameter(unconstrained))
+            else:
+                self.register_buffer(name, unconstrained)
+
+    def _constraint(self, name: str) -> constraints.Constraint:
+        constraint = self.family.arg_constraints[name]  # type: ignore[attr-defined]
+        return constraints.real if constraints.is_dependent(constraint) else constraint
+
+    def forward(self) -> dist.TorchDistribution:
+        """Return the distribution with the present parameters."""
+        values = {name: transform_to(self._constraint(name))(getattr(self, name)) for name in self.names}
+        return self.family(**values, validate_args=False).to_event()
+
+
+def diagonal_normal(event_shape: Sequence[int] | int) -> Base:
+    """Return a normal base with a learned mean and scale for each element."""
+    shape = _shape(event_shape)
+    return Base(dist.Normal, loc=torch.zeros(shape), scale=torch.ones(shape))
+
+
+def logistic(event_shape: Sequence[int] | int, *, learn: bool = False) -> Base:
+    """Return a standard logistic base, as NICE uses (Dinh et al. 2015, arXiv:1410.8516, section 3.4)."""
+    shape = _shape(event_shape)
+    return Base(dist.Logistic, learn=learn, loc=torch.zeros(shape), scale=torch.ones(shape))
+
+
+def uniform(event_shape: Sequence[int] | int, low: float = 0.0, high: float = 1.0) -> Base:
+    """Return a uniform base on [low, high) for each element."""
+    shape = _shape(event_shape)
+    return Base(dist.Uniform, learn=False, low=torch.full(shape, low), high=torch.full(shape, high))
+
+
+def beta(event_shape: Sequence[int] | int, a: float = 5.0, b: float = 5.0, *, learn: bool = False) -> Base:
+    """Return a Beta(a, b) base for each element."""
+    shape = _shape(event_shape)
+    return Base(
+        dist.Beta, learn=learn, concentration1=torch.full(shape, a), concentration0=torch.full(shape, b)
+    )
+
+
+def mixture(dim: int, components: int, *, generator: torch.Generator | None = None) -> Base:
+    """Return a learned mixture of diagonal normals over vectors of length `dim`, reparametrised.
+
+    Means start at standard normal draws from `generator`, scales at one, weights equal.
+    """
+    return Base(
+        dist.MixtureOfDiagNormals,
+        locs=torch.randn(components, dim, generator=generator),
+        coord_scale=torch.ones(components, dim),
+        component_logits=torch.zeros(components),
+    )
+
+
+def _shape(event_shape: Sequence[int] | int) -> Size:
+    return Size([event_shape] if isinstance(event_shape, int) else event_shape)

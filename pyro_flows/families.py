@@ -1,0 +1,116 @@
+"""Methods of the literature: lowercase factories that choose the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from .elementwise import Additive, Affine, Elementwise
+from .nn import DenseNet
+from .partitions import Halves
+from .transform import FlowTransform
+from .transforms import Chain, Coupling, DiagonalScaling
+
+__all__ = ["nice", "real_nvp"]
+
+
+def _couplings(
+    input_dim: int,
+    depth: int,
+    elementwise: Elementwise,
+    conditioner: Callable[[int, int], nn.Module],
+    context_dim: int,
+) -> list[FlowTransform]:
+    if input_dim < 2:
+        raise ValueError(
+            f"expected input_dim ≥ 2, since a coupling needs one half to move the other; got {input_dim}. "
+            "In one dimension use a monotone map, such as pyro.distributions.transforms.spline(1)"
+        )
+    if depth < 1:
+        raise ValueError(f"expected depth ≥ 1; got {depth}")
+    layers: list[FlowTransform] = []
+    for i in range(depth):
+        partition = Halves(input_dim, swap=i % 2 == 1)
+        passive, active = partition.passive_shape.numel(), partition.active_shape.numel()
+        net = conditioner(passive, elementwise.num_params * active)
+        layers.append(Coupling(partition, elementwise, net, context_dim=context_dim))
+    return layers
+
+
+def nice(
+    input_dim: int,
+    *,
+    depth: int = 4,
+    hidden: Sequence[int] = (64, 64),
+    context_dim: int = 0,
+    activation: type[nn.Module] = nn.ReLU,
+) -> Chain:
+    """Additive couplings of alternating halves after a diagonal scaling: base → data, event_dim 1.
+
+    Dinh, Krueger & Bengio, "NICE: Non-linear Independent Components Estimation", 2015,
+    arXiv:1410.8516.
+
+    Args:
+        input_dim: length of the data vector, at least 2.
+        depth: number of couplings.
+        hidden: widths of each conditioner's hidden layers.
+        context_dim: length of the context vector, 0 for none.
+        activation: the conditioners' nonlinearity.
+
+    Raises:
+        ValueError: where `input_dim` < 2 or `depth` < 1.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> flow = pf.Flow(pf.nice(5), base=pf.bases.logistic(5))
+        >>> flow().log_prob(torch.randn(10, 5)).shape
+        torch.Size([10])
+    """
+
+    def conditioner(passive: int, outputs: int) -> nn.Module:
+        return DenseNet(passive, outputs, hidden, context_dim=context_dim, activation=activation)
+
+    couplings = _couplings(input_dim, depth, Additive(), conditioner, context_dim)
+    return Chain([DiagonalScaling(input_dim), *couplings])
+
+
+def real_nvp(
+    input_dim: int,
+    *,
+    depth: int = 8,
+    hidden: Sequence[int] = (64, 64),
+    context_dim: int = 0,
+    activation: type[nn.Module] = nn.ReLU,
+    norm: Callable[[int], FlowTransform] | None = None,
+) -> Chain:
+    """Affine couplings of alternating halves: base → data, event_dim 1.
+
+    Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, arXiv:1605.08803.
+
+    Args:
+        input_dim: length of the data vector, at least 2.
+        depth: number of couplings.
+        hidden: widths of each conditioner's hidden layers.
+        context_dim: length of the context vector, 0 for none.
+        activation: the conditioners' nonlinearity.
+        norm: what stands between the couplings and next to the data, called with `input_dim`: None,
+            `pyro_flows.transforms.BatchNorm` or `pyro_flows.transforms.ActNorm`.
+
+    Raises:
+        ValueError: where `input_dim` < 2 or `depth` < 1.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> flow = pf.Flow(pf.real_nvp(5, depth=4, norm=pf.transforms.BatchNorm))
+        >>> flow().sample((10,)).shape
+        torch.Size([10, 5])
+    """
+
+    def conditioner(passive: int, outputs: int) -> nn.Module:
+        return DenseNet(passive, outputs, hidden, context_dim=context_dim, activation=activation)
+
+    layers = _couplings(input_dim, depth, Affine(), conditioner, context_dim)
+    if norm is not None:
+        layers = [layer for coupling in layers for layer in (coupling, norm(input_dim))]
+    return Chain(layers)

@@ -1,0 +1,157 @@
+"""`Flow`, a base distribution pushed through transforms, and the distribution it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Size, Tensor, nn
+from torch.distributions import Distribution, Transform, constraints
+from torch.distributions.utils import _sum_rightmost
+
+from ._tracing import is_traced
+from .bases import _Fixed, _StandardNormalBase
+from .transform import FlowTransform
+from .transforms.chain import Chain
+
+__all__ = ["Flow", "FlowDistribution"]
+
+
+class FlowDistribution(dist.TransformedDistribution):
+    r"""log p(y) = log p_base(f⁻¹(y)) + log|det df⁻¹/dy|, in one pass; what calling a `Flow` gives.
+
+    An ordinary Pyro `TransformedDistribution` that is cheap to build. A NaN in a row gives a NaN
+    for that row; values outside a bounded support raise, as everywhere in torch.
+
+    Args:
+        base: the base distribution.
+        transform: f.
+        context: what a conditional f is given, of shape (*batch, *context_shape).
+
+    Raises:
+        ValueError: where shapes do not fit.
+    """
+
+    def __init__(self, base: Distribution, transform: FlowTransform, context: Tensor | None = None) -> None:
+        if transform.context_shape is not None:
+            if context is None:
+                shape = tuple(transform.context_shape)
+                raise ValueError(f"expected a context of event shape {shape}; got none")
+            transform = transform.condition(context)
+        elif context is not None:
+            raise ValueError(f"{type(transform).__name__} takes no context; got one")
+        domain_dim = transform.domain.event_dim
+        short = domain_dim - len(base.event_shape)
+        if short > 0:
+            if transform.domain_shape is not None:
+                whole = base.batch_shape + base.event_shape
+                whole = torch.broadcast_shapes(whole, transform.domain_shape)
+                base = base.expand(whole[: len(whole) - len(base.event_shape)])
+            if len(base.batch_shape) < short:
+                raise ValueError(
+                    f"expected a base of at least {domain_dim} dimensions; got {tuple(base.batch_shape)}"
+                )
+            base = base.to_event(short) if hasattr(base, "to_event") else dist.Independent(base, short)
+        event_dim = len(base.event_shape) - domain_dim + transform.codomain.event_dim
+        shape = transform.forward_shape(base.batch_shape + base.event_shape)
+        self._set(base, transform, shape[: len(shape) - event_dim], shape[len(shape) - event_dim :])
+
+    def _set(self, base: Distribution, transform: FlowTransform, batch: Size, event: Size) -> None:
+        self.base_dist = base if base.batch_shape == batch else base.expand(batch)
+        self.transforms = [transform]
+        self._transform = transform
+        self._excess = len(base.event_shape) - transform.domain.event_dim
+        Distribution.__init__(self, batch, event, validate_args=False)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> FlowDistribution:
+        """Return the distribution with another batch shape, sharing everything."""
+        new = self._get_checked_instance(FlowDistribution, _instance)
+        new._set(self.base_dist, self._transform, Size(batch_shape), self._event_shape)
+        return new
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """What the values are constrained to."""
+        codomain = self._transform.codomain
+        return constraints.independent(codomain, self._excess) if self._excess else codomain
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of `value`, of shape (*sample_shape, *batch_shape)."""
+        self._check(value)
+        transform = self._transform
+        x = None if is_traced() else transform.recall(value)
+        if x is None:
+            x, log_det = transform.inverse_and_log_det(value)
+        else:
+            log_det = -transform.log_abs_det_jacobian(x, value)
+        if self._excess:
+            log_det = _sum_rightmost(log_det, self._excess)
+        return self.base_dist.log_prob(x) + log_det
+
+    def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Return a reparametrised sample and its log-density, in one pass towards the data."""
+        x = self.base_dist.rsample(Size(sample_shape))
+        y, log_det = self._transform.forward_and_log_det(x)
+        if self._excess:
+            log_det = _sum_rightmost(log_det, self._excess)
+        return y, self.base_dist.log_prob(x) - log_det
+
+    def _check(self, value: Tensor) -> None:
+        event_dim = len(self._event_shape)
+        if value.shape[value.dim() - event_dim :] != self._event_shape:
+            raise ValueError(
+                f"expected values of event shape {tuple(self._event_shape)}; got shape {tuple(value.shape)}"
+            )
+
+
+class Flow(nn.Module):
+    r"""A lazy distribution: ``flow()``, or ``flow(context)``, is p(y) with y = f(x), x ~ base.
+
+    Args:
+        transform: f, base → data: one of ours, Pyro's or torch's, or a list of them.
+        base: a distribution, or a module that gives one when called (see `pyro_flows.bases`); a
+            standard normal of the transform's shape where None. All of them follow ``.to()``.
+
+    Raises:
+        TypeError: where `transform` or `base` is something else.
+        ValueError: where the base must be given because no transform tells its shape.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> flow = pf.Flow(pf.real_nvp(2))
+        >>> flow().log_prob(torch.randn(5, 2)).shape, flow().sample((7,)).shape
+        (torch.Size([5]), torch.Size([7, 2]))
+        >>> flow = pf.Flow(pf.real_nvp(2, context_dim=3))
+        >>> flow(torch.randn(5, 3)).batch_shape
+        torch.Size([5])
+    """
+
+    def __init__(
+        self,
+        transform: Transform | Sequence[Transform],
+        base: Distribution | nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(transform, FlowTransform):
+            self.transform = transform
+        else:
+            self.transform = Chain(transform if isinstance(transform, list | tuple) else [transform])
+        if base is None:
+            shape = self.transform.domain_shape
+            if shape is None:
+                raise ValueError("expected a base, as no transform tells the event's shape; got none")
+            tensors = (*self.transform.parameters(), *self.transform.buffers())
+            like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+            self.base: nn.Module = _StandardNormalBase(shape, like.detach())
+        elif isinstance(base, Distribution):
+            self.base = _Fixed(base)
+        elif isinstance(base, nn.Module):
+            self.base = base
+        else:
+            raise TypeError(f"expected a distribution or a module as base; got {type(base).__name__}")
+
+    def forward(self, context: Tensor | None = None) -> FlowDistribution:
+        """Return the distribution, given `context` of shape (*batch, *context_shape) if it takes one."""
+        return FlowDistribution(self.base(), self.transform, context)

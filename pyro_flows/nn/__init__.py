@@ -1,0 +1,6 @@
+"""Conditioner networks: the third part of a coupling or autoregressive layer."""
+
+from .dense import DenseNet, ResidualNet
+from .moments import RunningMoments, batch_moments
+
+__all__ = ["DenseNet", "ResidualNet", "RunningMoments", "batch_moments"]

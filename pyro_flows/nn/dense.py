@@ -1,0 +1,136 @@
+"""Dense conditioner networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["DenseNet", "ResidualNet"]
+
+Activation = type[nn.Module] | Callable[[Tensor], Tensor]
+
+
+class _FirstLayer(nn.Module):
+    """W x + V c + b: the context's share is computed once for each context, and broadcast."""
+
+    def __init__(self, input_dim: int, output_dim: int, context_dim: int) -> None:
+        super().__init__()
+        self.input = nn.Linear(input_dim, output_dim)
+        self.context = nn.Linear(context_dim, output_dim, bias=False) if context_dim else None
+        self.context_dim = context_dim
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        if self.context is None:
+            return self.input(x)
+        if context is None:
+            raise ValueError(
+                f"expected a context of {self.context_dim} elements; got none: use .condition(context)"
+            )
+        return self.input(x) + self.context(context)
+
+
+def _build(activation: Activation) -> Callable[[Tensor], Tensor]:
+    return activation() if isinstance(activation, type) else activation
+
+
+def _zeroed(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class DenseNet(nn.Module):
+    """A multilayer perceptron h ↦ W_L σ(… σ(W_1 x + V c + b_1) …) + b_L that starts at zero.
+
+    Args:
+        input_dim: length of the passive vector.
+        output_dim: length of the output, number of parameters × length of the active vector.
+        hidden: widths of the hidden layers.
+        context_dim: length of the context vector, 0 for none. Its batch dimensions broadcast
+            against the input's from the right.
+        activation: σ, a module class or a function.
+
+    Raises:
+        ValueError: where `hidden` is empty, or a context is needed and missing.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> net = pf.nn.DenseNet(2, 6, hidden=(32, 32), context_dim=4)
+        >>> net(torch.randn(10, 5, 2), torch.randn(5, 4)).shape
+        torch.Size([10, 5, 6])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        hidden: Sequence[int] = (64, 64),
+        *,
+        context_dim: int = 0,
+        activation: Activation = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        if not hidden:
+            raise ValueError("expected at least one hidden layer; got none")
+        self.first = _FirstLayer(input_dim, hidden[0], context_dim)
+        self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden, hidden[1:], strict=False))
+        self.last = _zeroed(nn.Linear(hidden[-1], output_dim))
+        self.activation = _build(activation)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the output, of shape (*batch, output_dim)."""
+        h = self.activation(self.first(x, context))
+        for layer in self.middle:
+            h = self.activation(layer(h))
+        return self.last(h)
+
+
+class ResidualNet(nn.Module):
+    """A dense residual network: h ← h + B_k σ(A_k σ(h)), k = 1 … blocks, that starts at zero.
+
+    He, Zhang, Ren & Sun, "Identity Mappings in Deep Residual Networks", 2016, arXiv:1603.05027.
+
+    Args:
+        input_dim: length of the passive vector.
+        output_dim: length of the output.
+        width: width of every layer.
+        blocks: number of residual blocks, each of two layers.
+        context_dim: length of the context vector, 0 for none.
+        activation: σ, a module class or a function.
+
+    Raises:
+        ValueError: where a context is needed and missing.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> pf.nn.ResidualNet(2, 6, width=32)(torch.randn(10, 2)).shape
+        torch.Size([10, 6])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        width: int = 64,
+        blocks: int = 2,
+        *,
+        context_dim: int = 0,
+        activation: Activation = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self.first = _FirstLayer(input_dim, width, context_dim)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)]) for _ in range(blocks)
+        )
+        self.last = _zeroed(nn.Linear(width, output_dim))
+        self.activation = _build(activation)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the output, of shape (*batch, output_dim)."""
+        h = self.first(x, context)
+        for block in self.blocks:
+            first, second = block
+            h = torch.add(h, second(self.activation(first(self.activation(h)))))
+        return self.last(self.activation(h))

@@ -1,0 +1,26 @@
+"""The transforms, one idea a file, and lowercase helpers under the names Pyro users expect."""
+
+from .act_norm import ActNorm, act_norm
+from .batch_norm import BatchNorm, batch_norm
+from .chain import Chain
+from .coupling import Coupling, coupling
+from .foreign import Foreign
+from .permutation import Permutation, permutation, random_permutation, reverse
+from .scaling import DiagonalScaling, diagonal_scaling
+
+__all__ = [
+    "ActNorm",
+    "BatchNorm",
+    "Chain",
+    "Coupling",
+    "DiagonalScaling",
+    "Foreign",
+    "Permutation",
+    "act_norm",
+    "batch_norm",
+    "coupling",
+    "diagonal_scaling",
+    "permutation",
+    "random_permutation",
+    "reverse",
+]

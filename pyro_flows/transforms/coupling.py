@@ -1,0 +1,118 @@
+"""The coupling layer: partition × elementwise × conditioner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Size, Tensor, nn
+from torch.distributions import constraints
+
+from ..elementwise import Affine, Elementwise
+from ..nn import DenseNet
+from ..partitions import Halves, Partition
+from ..transform import FlowTransform
+
+__all__ = ["Coupling", "coupling"]
+
+
+class Coupling(FlowTransform):
+    r"""y_passive = x_passive, y_active = g(x_active; θ(x_passive, c)): one half moves, the other says how.
+
+    The log-det is the sum of g's log-derivatives, log|det dy/dx| = Σ log g′. The conditioner runs
+    once in each direction, since both see the same passive half.
+
+    Dinh, Krueger & Bengio 2015, arXiv:1410.8516; Dinh, Sohl-Dickstein & Bengio 2017,
+    arXiv:1605.08803.
+
+    Args:
+        partition: which part is read and which changed.
+        elementwise: the monotone map g.
+        conditioner: a module θ that maps the passive part, and the context if there is one, to
+            ``elementwise.num_params`` values for each active element: of shape
+            (*batch, num_params, *active) or with these two dimensions merged into one.
+        context_dim: length of the context vector that `conditioner` takes, 0 for none.
+
+    Raises:
+        ValueError: where shapes do not fit.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> layer = pf.transforms.Coupling(
+        ...     pf.partitions.Halves(5), pf.elementwise.Affine(), pf.nn.DenseNet(3, 2 * 2)
+        ... )
+        >>> y = layer(torch.randn(10, 5))
+        >>> layer.inv(y).shape
+        torch.Size([10, 5])
+    """
+
+    def __init__(
+        self, partition: Partition, elementwise: Elementwise, conditioner: nn.Module, *, context_dim: int = 0
+    ) -> None:
+        super().__init__()
+        self.partition, self.elementwise, self.conditioner = partition, elementwise, conditioner
+        event_dim = len(partition.event_shape)
+        self.domain = constraints.independent(elementwise.domain, event_dim)
+        self.codomain = constraints.independent(elementwise.codomain, event_dim)
+        self.domain_shape = self.codomain_shape = partition.event_shape
+        if context_dim:
+            self.context_shape = Size([context_dim])
+        self._params_shape = Size([elementwise.num_params, *partition.active_shape])
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return y and Σ log g′."""
+        self._check(x.shape, self.domain_shape, self.domain.event_dim)
+        passive, active = self.partition.split(x)
+        moved, slope = self.elementwise.forward(active, *self._params(passive, context))
+        return self._merge(passive, moved, slope)
+
+    def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return x and −Σ log g′."""
+        self._check(y.shape, self.codomain_shape, self.codomain.event_dim)
+        passive, active = self.partition.split(y)
+        moved, slope = self.elementwise.inverse(active, *self._params(passive, context))
+        return self._merge(passive, moved, slope)
+
+    def _params(self, passive: Tensor, context: Tensor | None) -> tuple[Tensor, int]:
+        params = self.conditioner(passive) if context is None else self.conditioner(passive, context)
+        event_dim = len(self._params_shape) - 1
+        wanted = self._params_shape
+        if params.shape[-event_dim - 1 :] != wanted:
+            batch = params.shape[: params.dim() - event_dim]
+            if params.shape[len(batch) :].numel() != wanted.numel():
+                raise ValueError(
+                    f"expected the conditioner to give {tuple(wanted)} values for each event; "
+                    f"got shape {tuple(params.shape)}"
+                )
+            params = params.reshape(batch + wanted)
+        return params, event_dim
+
+    def _merge(self, passive: Tensor, moved: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        event_dim = len(self._params_shape) - 1
+        batch = moved.shape[: moved.dim() - event_dim]
+        if passive.shape[: passive.dim() - event_dim] != batch:  # the context has more of them
+            passive = passive.expand(batch + passive.shape[passive.dim() - event_dim :])
+        log_det = slope.sum(-1) if event_dim == 1 else slope.flatten(-event_dim).sum(-1)
+        return self.partition.merge(passive, moved), log_det
+
+
+def coupling(
+    input_dim: int, hidden_dims: Sequence[int] | None = None, *, swap: bool = False, context_dim: int = 0
+) -> Coupling:
+    """Return an affine coupling of halves with a dense net, under the name Pyro users expect.
+
+    Args:
+        input_dim: length of the event vector, at least 2.
+        hidden_dims: widths of the net's hidden layers; two of 10 × `input_dim` where None, as in
+            Pyro's `affine_coupling`.
+        swap: read the second half and change the first.
+        context_dim: length of the context vector, 0 for none.
+    """
+    partition, elementwise = Halves(input_dim, swap=swap), Affine()
+    net = DenseNet(
+        partition.passive_shape.numel(),
+        elementwise.num_params * partition.active_shape.numel(),
+        hidden_dims or (10 * input_dim, 10 * input_dim),
+        context_dim=context_dim,
+    )
+    return Coupling(partition, elementwise, net, context_dim=context_dim)
