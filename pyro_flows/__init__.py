@@ -1,8 +1,9 @@
 """Normalizing flows for Pyro: density estimation and variational inference."""
 
-from . import bases, elementwise, nn, partitions, transforms
+from . import bases, elementwise, nn, partitions, training, transforms
 from .families import nice, real_nvp
 from .flow import Flow, FlowDistribution
+from .training import fit, recompute_statistics
 from .transform import FlowTransform
 from .transforms import Chain
 
@@ -15,9 +16,12 @@ __all__ = [
     "FlowTransform",
     "bases",
     "elementwise",
+    "fit",
     "nice",
     "nn",
     "partitions",
     "real_nvp",
+    "recompute_statistics",
+    "training",
     "transforms",
 ]

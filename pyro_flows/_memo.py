@@ -72,6 +72,14 @@ class _Entry(NamedTuple):
     fingerprint: tuple[tuple[Any, ...], list[Tensor]]
 
 
+def _matched(
+    source: Tensor, result: Tensor, log_det: Tensor, same: bool, x: Tensor, y: Tensor
+) -> Tensor | None:
+    if same:
+        return log_det if source is x and result is y else None
+    return -log_det if source is y and result is x else None
+
+
 class Memo:
     """The last evaluation of one transform, shared with its inverse; copies and pickles empty.
 
@@ -140,21 +148,13 @@ class Memo:
             if traced is None:
                 return None
             source, result, log_det, ran_forward = traced
-        else:
-            entry = self._entry
-            if entry is None:
-                return None
-            source, log_det, ran_forward = entry.source, entry.log_det, entry.forward
-            result = y if ran_forward == forward else x
-            if entry.result() is not result:
-                return None
-        if ran_forward == forward:
-            found = log_det if source is x and result is y else None
-        else:
-            found = -log_det if source is y and result is x else None
-        if found is None or is_traced():
-            return found
-        if not self._holds(module, entry, result):
+            return _matched(source, result, log_det, ran_forward == forward, x, y)
+        entry = self._entry
+        held = None if entry is None else entry.result()
+        if entry is None or held is None:
+            return None
+        found = _matched(entry.source, held, entry.log_det, entry.forward == forward, x, y)
+        if found is None or not self._holds(module, entry, held):
             return None
         if not self._served:  # what scoring found is needed once; a sample may be scored again
             self._entry = None

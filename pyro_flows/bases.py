@@ -143,9 +143,7 @@ class Base(nn.Module):
         (torch.Size([3]), ['loc', 'scale'])
     """
 
-    def __init__(
-        self, family: type[torch.distributions.Distribution], *, learn: bool = True, **parameters: Tensor
-    ) -> None:
+    def __init__(self, family: type[TorchDistribution], *, learn: bool = True, **parameters: Tensor) -> None:
         super().__init__()
         self.family, self.names = family, list(parameters)
         for name, value in parameters.items():
@@ -156,7 +154,7 @@ class Base(nn.Module):
                 self.register_buffer(name, unconstrained)
 
     def _constraint(self, name: str) -> constraints.Constraint:
-        constraint = self.family.arg_constraints[name]  # type: ignore[attr-defined]
+        constraint = self.family.arg_constraints[name]
         return constraints.real if constraints.is_dependent(constraint) else constraint
 
     def forward(self) -> dist.TorchDistribution:

@@ -146,7 +146,7 @@ class Mask(Partition):
         count = int(mask.sum())
         if mask.dim() < 1 or not 0 < count < mask.numel():
             raise ValueError(
-                f"expected a mask with at least one true and one false element; got {count} true of {mask.numel()}"
+                f"expected a mask with a true and a false element; got {count} true of {mask.numel()}"
             )
         flat = mask.flatten()
         order = torch.cat([flat.nonzero(), (~flat).nonzero()]).squeeze(-1)

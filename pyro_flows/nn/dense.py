@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 __all__ = ["DenseNet", "ResidualNet"]
@@ -75,7 +75,7 @@ class DenseNet(nn.Module):
         if not hidden:
             raise ValueError("expected at least one hidden layer; got none")
         self.first = _FirstLayer(input_dim, hidden[0], context_dim)
-        self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden, hidden[1:], strict=False))
+        self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.last = _zeroed(nn.Linear(hidden[-1], output_dim))
         self.activation = _build(activation)
 
@@ -121,16 +121,13 @@ class ResidualNet(nn.Module):
     ) -> None:
         super().__init__()
         self.first = _FirstLayer(input_dim, width, context_dim)
-        self.blocks = nn.ModuleList(
-            nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)]) for _ in range(blocks)
-        )
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(2 * blocks))
         self.last = _zeroed(nn.Linear(width, output_dim))
         self.activation = _build(activation)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the output, of shape (*batch, output_dim)."""
         h = self.first(x, context)
-        for block in self.blocks:
-            first, second = block
-            h = torch.add(h, second(self.activation(first(self.activation(h)))))
+        for first, second in zip(self.blocks[::2], self.blocks[1::2], strict=True):
+            h = h + second(self.activation(first(self.activation(h))))
         return self.last(self.activation(h))

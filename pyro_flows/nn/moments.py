@@ -101,9 +101,7 @@ class RunningMoments(nn.Module):
         weight = self.decay * self.weight + (1 - self.decay)
         step = (1 - self.decay) / weight
         mean = torch.where(enough, self.mean + step * (batch_mean - self.mean), self.mean)
-        variance = torch.where(
-            enough, self.variance + step * (batch_variance - self.variance), self.variance
-        )
+        variance = torch.where(enough, self.variance + step * (batch_variance - self.variance), self.variance)
         with torch.no_grad():
             self.mean.copy_(mean)
             self.variance.copy_(variance)

@@ -66,7 +66,9 @@ class ActNorm(FlowTransform):
         self.features.check(y)
         loc, log_scale = self._set_by(y) if self._may_set() else (self.loc, self.log_scale)
         negative = -log_scale
-        return (y - self.features.column(loc)) * self.features.column(negative.exp()), self.features.log_det(y, negative)
+        return (y - self.features.column(loc)) * self.features.column(negative.exp()), self.features.log_det(
+            y, negative
+        )
 
     def _may_set(self) -> bool:
         if not (self.training and torch.is_grad_enabled()) or is_functorch():
@@ -100,6 +102,6 @@ class ActNorm(FlowTransform):
         return f"{self.features.count}, event_dim={self.features.event_dim}"
 
 
-def act_norm(input_dim: int, **options: float) -> ActNorm:
+def act_norm(input_dim: int) -> ActNorm:
     """Return an `ActNorm` for vectors of length `input_dim`, under the name Pyro users expect."""
-    return ActNorm(input_dim, **options)
+    return ActNorm(input_dim)

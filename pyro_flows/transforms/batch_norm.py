@@ -60,7 +60,9 @@ class BatchNorm(FlowTransform):
         """Return x · √(σ̃² + ε) + μ̃ by the current averages, and its log-det."""
         self.features.check(x)
         mean, variance = self.moments.mean, self.moments.variance + self.eps
-        return x * self.features.column(variance.sqrt()) + self.features.column(mean), self.features.log_det(x, 0.5 * variance.log())
+        return x * self.features.column(variance.sqrt()) + self.features.column(mean), self.features.log_det(
+            x, 0.5 * variance.log()
+        )
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (y − μ̃) / √(σ̃² + ε), and its log-det; in training, update the averages first."""
@@ -75,6 +77,6 @@ class BatchNorm(FlowTransform):
         return f"{self.features.count}, event_dim={self.features.event_dim}, decay={self.moments.decay}"
 
 
-def batch_norm(input_dim: int, **options: float) -> BatchNorm:
+def batch_norm(input_dim: int, *, decay: float = 0.99, eps: float = 1e-5) -> BatchNorm:
     """Return a `BatchNorm` for vectors of length `input_dim`, under the name Pyro users expect."""
-    return BatchNorm(input_dim, **options)
+    return BatchNorm(input_dim, decay=decay, eps=eps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 from pyro.distributions.conditional import (
     ConditionalComposeTransformModule,
@@ -61,9 +62,9 @@ class Chain(FlowTransform):
         super().__init__()
         self.parts = nn.ModuleList(_adopt(part) for part in parts)
         self.bijective = all(part.bijective for part in self)
-        contexts = {part.context_shape for part in self} - {None}
+        contexts = {part.context_shape for part in self if part.context_shape is not None}
         if len(contexts) > 1:
-            raise ValueError(f"expected parts with one context shape; got {sorted(contexts)}")
+            raise ValueError(f"expected parts with one context shape; got {contexts}")
         self.context_shape = contexts.pop() if contexts else None
         # Event dimensions as torch's ComposeTransform counts them: as many as the widest part needs.
         event_dim = 0
@@ -102,7 +103,7 @@ class Chain(FlowTransform):
         self._check(x.shape, self.domain_shape, self.domain.event_dim)
         total: Tensor | None = None
         y = x
-        for part, excess in zip(self.parts, self._excess, strict=True):
+        for part, excess in zip(self, self._excess, strict=True):
             y, log_det = part.forward_and_log_det(y, None if part.context_shape is None else context)
             if excess:
                 log_det = _sum_rightmost(log_det, excess)
@@ -114,7 +115,7 @@ class Chain(FlowTransform):
         self._check(y.shape, self.codomain_shape, self.codomain.event_dim)
         total: Tensor | None = None
         x = y
-        for part, excess in zip(reversed(self.parts), reversed(self._excess), strict=True):
+        for part, excess in zip(reversed(list(self)), reversed(self._excess), strict=True):
             x, log_det = part.inverse_and_log_det(x, None if part.context_shape is None else context)
             if excess:
                 log_det = _sum_rightmost(log_det, excess)
@@ -142,7 +143,7 @@ class Chain(FlowTransform):
         return len(self.parts)
 
     def __iter__(self) -> Iterator[FlowTransform]:
-        return iter(self.parts)
+        return cast(Iterator[FlowTransform], iter(self.parts))
 
     def __getitem__(self, index: int) -> FlowTransform:
-        return self.parts[index]
+        return cast(FlowTransform, self.parts[index])

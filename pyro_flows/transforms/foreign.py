@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
-import torch
 from pyro.distributions.conditional import ConditionalTransform
 from torch import Size, Tensor, nn
 from torch.distributions import Transform
@@ -70,13 +70,13 @@ class Foreign(FlowTransform):
         _empty(transform)
         return x, log_det
 
-    def forward_shape(self, shape: Size) -> Size:
+    def forward_shape(self, shape: Sequence[int]) -> Size:
         """Return the shape of t(x)."""
-        return Size(getattr(self.foreign, "forward_shape", Size)(shape))
+        return Size(getattr(self.foreign, "forward_shape", Size)(Size(shape)))
 
-    def inverse_shape(self, shape: Size) -> Size:
+    def inverse_shape(self, shape: Sequence[int]) -> Size:
         """Return the shape of t⁻¹(y)."""
-        return Size(getattr(self.foreign, "inverse_shape", Size)(shape))
+        return Size(getattr(self.foreign, "inverse_shape", Size)(Size(shape)))
 
     def _fresh(self, context: Tensor | None) -> Transform:
         if self.context_shape is None:
@@ -84,7 +84,7 @@ class Foreign(FlowTransform):
             return self.foreign
         if context is None:
             raise ValueError(f"{type(self.foreign).__name__} expected a context; got none")
-        return self.foreign.condition(context)
+        return cast(ConditionalTransform, self.foreign).condition(context)
 
 
 def _children(transform: object) -> list[object]:
@@ -95,9 +95,7 @@ def _children(transform: object) -> list[object]:
     return values
 
 
-def _walk(
-    transform: object, module: Callable[[nn.Module], None], constant: Callable[[Tensor], None]
-) -> None:
+def _walk(transform: object, module: Callable[[nn.Module], None], constant: Callable[[Tensor], None]) -> None:
     """Report every module and every unregistered tensor inside a transform."""
     if isinstance(transform, nn.Module):
         module(transform)

@@ -35,7 +35,9 @@ class Permutation(FlowTransform):
     def __init__(self, order: Tensor) -> None:
         super().__init__()
         if order.dim() != 1 or order.numel() < 1 or order.is_floating_point():
-            raise ValueError(f"expected a vector of integers; got {order.dtype} of shape {tuple(order.shape)}")
+            raise ValueError(
+                f"expected a vector of integers; got {order.dtype} of shape {tuple(order.shape)}"
+            )
         inverse = order.argsort()
         if not torch.equal(order[inverse], torch.arange(len(order), device=order.device)):
             raise ValueError(f"expected each of 0 … {len(order) - 1} once; got {order.tolist()}")

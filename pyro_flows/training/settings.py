@@ -1,0 +1,70 @@
+"""How `fit` trains, and what it saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+__all__ = ["History", "Settings", "cosine"]
+
+
+def cosine(progress: float) -> float:
+    """Rise linearly over the first 2 % of the steps, then fall along a cosine to 1 %."""
+    if progress < 0.02:
+        return (progress + 1e-3) / (0.02 + 1e-3)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - 0.02) / 0.98))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How `fit` trains.
+
+    Args:
+        epochs: passes over the data; None makes about 8,000 steps of it, at least 10 passes.
+        batch_size: rows a step, over all processes together.
+        learning_rate: Adam's, multiplied by `schedule`.
+        schedule: a function of progress in [0, 1].
+        clip: bound of the gradient's norm.
+        patience: epochs without a better validation loss before stopping; None waits for a quarter
+            of all epochs, at least 10.
+        precision: "no" or "bf16", which runs the networks in bfloat16 and keeps log-dets as they are.
+        seed: of the split, the order and everything random inside the flow.
+        progress: whether to show a bar, where tqdm is installed.
+        checkpoint_every: seconds between two checkpoints.
+    """
+
+    epochs: int | None = None
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    schedule: Callable[[float], float] = cosine
+    clip: float = 5.0
+    patience: int | None = None
+    precision: str = "no"
+    seed: int = 0
+    progress: bool = True
+    checkpoint_every: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate", "clip", "patience"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"expected {name} > 0; got {value}")
+        if self.precision not in ("no", "bf16"):
+            raise ValueError(f'expected precision "no" or "bf16"; got {self.precision!r}')
+
+
+@dataclass
+class History:
+    """What `fit` saw: mean negative log-densities in nats, one entry an epoch."""
+
+    train_loss: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    best_epoch: int = -1
+    steps: int = 0
+    seconds: float = 0.0
+
+    @property
+    def best_loss(self) -> float:
+        """The validation loss of the weights that were kept, or infinity before the first."""
+        return self.val_loss[self.best_epoch] if self.best_epoch >= 0 else math.inf

@@ -1,0 +1,129 @@
+"""Recomputing running statistics over a data set, before an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..flow import Flow
+from ..nn import RunningMoments, batch_moments
+from ..transform import FlowTransform
+from ..transforms import Chain
+from .data import Source, source_of
+
+__all__ = ["recompute_statistics"]
+
+
+def recompute_statistics(
+    flow: Flow | FlowTransform, data: Any, *, context: Any = None, batch_size: int = 4096
+) -> None:
+    """Set every running mean and variance to that of its own inputs over a whole data set.
+
+    Works from the data side inwards: a layer's inputs are computed with the final statistics of the
+    layers before it. Rows with a NaN or an infinity are left out.
+
+    Args:
+        flow: a `Flow` or a transform; its mode stays as it is.
+        data: array or tensor of shape (rows, *event), or a dataset.
+        context: array or tensor of shape (rows, *context_shape), for a conditional flow.
+        batch_size: rows evaluated at once.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> data = torch.randn(1000, 3) * 2 + 5
+        >>> transform = pf.transforms.BatchNorm(3)
+        >>> pf.recompute_statistics(transform, data)
+        >>> bool(torch.allclose(transform.moments.mean, data.mean(0)))
+        True
+    """
+    transform = flow.transform if isinstance(flow, Flow) else flow
+    recompute(transform, source_of(data, context, like=transform), batch_size=batch_size)
+
+
+def recompute(
+    transform: FlowTransform, source: Source, *, at_most: int | None = None, batch_size: int = 4096
+) -> None:
+    """Set the running statistics inside `transform` from the first `at_most` rows of `source`."""
+    if not any(isinstance(m, RunningMoments) for m in transform.modules()):
+        return
+    rows = torch.arange(min(len(source), at_most or len(source)))
+    pairs = list(source.batches(rows.split(batch_size)))
+    batches, contexts = [x for x, _ in pairs], [c for _, c in pairs]
+    with torch.no_grad(), _in_eval_mode(transform):
+        _inwards(transform, batches, contexts)
+
+
+@contextmanager
+def _in_eval_mode(module: nn.Module) -> Iterator[None]:
+    training = {m for m in module.modules() if m.training}
+    module.eval()
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+def _inwards(
+    transform: FlowTransform, batches: list[Tensor], contexts: Sequence[Tensor | None]
+) -> list[Tensor]:
+    """Set the statistics inside `transform` and return the batches on its base side."""
+    if isinstance(transform, Chain):
+        for part in reversed(list(transform)):
+            batches = _inwards(part, batches, contexts)
+        return batches
+
+    def score(i: int) -> Tensor:
+        needs = transform.context_shape is not None
+        return transform.inverse_and_log_det(batches[i], contexts[i] if needs else None)[0]
+
+    if any(isinstance(m, RunningMoments) for m in transform.modules()):
+        for moments in _in_call_order(transform, lambda: score(0)):
+            _set(moments, lambda: [score(i) for i in range(len(batches))])
+    return [score(i) for i in range(len(batches))]
+
+
+def _in_call_order(transform: nn.Module, run: Callable[[], Any]) -> list[RunningMoments]:
+    order: list[RunningMoments] = []
+    hooks = [
+        m.register_forward_pre_hook(lambda m, _: order.append(m))
+        for m in transform.modules()
+        if isinstance(m, RunningMoments)
+    ]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(dict.fromkeys(order))
+
+
+def _set(moments: RunningMoments, run: Callable[[], Any]) -> None:
+    """Run, and set the averages to the moments of everything that came by."""
+    count = torch.zeros((), dtype=torch.float64)
+    mean, squares = (torch.zeros(moments.mean.shape, dtype=torch.float64) for _ in range(2))
+
+    def collect(_: nn.Module, args: tuple[Any, ...]) -> None:
+        nonlocal count, mean, squares
+        y, event_dim = args
+        new_mean, new_variance, rows = (t.cpu().double() for t in batch_moments(y, event_dim))
+        new = rows * y.shape[y.dim() - event_dim + 1 :].numel()
+        total = (count + new).clamp(min=1)
+        step = new_mean - mean
+        squares = squares + new * (new_variance + step**2 * count / total)
+        mean = mean + step * new / total
+        count = count + new
+
+    hook = moments.register_forward_pre_hook(collect)
+    try:
+        run()
+    finally:
+        hook.remove()
+    if count >= 2:
+        moments.mean.copy_(mean)
+        moments.variance.copy_(squares / count)
+        moments.weight.fill_(1.0)
