@@ -1,0 +1,68 @@
+"""Every law for every case, and a case for everything that is exported."""
+
+import pytest
+import torch
+
+import pyro_flows as pf
+
+from . import laws, laws_pyro, laws_tracing
+from .cases import CASES
+
+ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
+FAST_NUTS = ("real-nvp", "chain-mixed", "nice-context")
+
+
+def _pairs(names, cases=CASES):
+    return [
+        pytest.param(ALL_LAWS.get(law, getattr(laws_pyro, law, None)), case, id=f"{law}-{name}")
+        for law in names
+        for name, case in cases.items()
+        if law not in case.outside
+    ]
+
+
+@pytest.mark.parametrize(("law", "case"), _pairs(ALL_LAWS))
+def test_law(law, case):
+    law(case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=() if name in FAST_NUTS else pytest.mark.slow)
+        for name, case in CASES.items()
+    ],
+)
+def test_prior_under_nuts(case):
+    laws_pyro.prior_under_nuts(case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_inductor(case):
+    laws_tracing.compiled_training(case, "inductor")
+    laws_tracing.compiled_sampling(case, "inductor")
+
+
+@pytest.mark.parametrize("name", ["real-nvp", "act-norm"])
+def test_compiled_optimiser(name):
+    """Law 5, with a compiled optimiser step."""
+    case = CASES[name]
+    t = case.build()
+    optimiser = torch.optim.Adam(t.parameters(), lr=0.05)
+    laws.scored_after_steps(case, t, optimiser, torch.compile(optimiser.step, backend="aot_eager"))
+
+
+@pytest.mark.parametrize("name", [*pf.transforms.__all__, *pf.families.__all__])
+def test_everything_exported_has_a_case(name):
+    cases = [case for case in CASES.values() if case.of == name]
+    assert cases, f"{name} has no case in tests/cases.py"
+    exported = getattr(pf.transforms, name, None)
+    if isinstance(exported, type):
+        assert all(any(type(part) is exported for part in case.build().modules()) for case in cases)
+
+
+def test_exemptions_name_laws():
+    named = {law for case in CASES.values() for law in case.outside}
+    assert named <= ALL_LAWS.keys()
+    assert all(reason for case in CASES.values() for reason in case.outside.values())
