@@ -1,6 +1,6 @@
 """Normalizing flows for Pyro: density estimation and variational inference."""
 
-from . import bases, elementwise, nn, partitions, training, transforms
+from . import bases, datasets, elementwise, nn, partitions, training, transforms
 from .families import nice, real_nvp
 from .flow import Flow, FlowDistribution
 from .training import fit, recompute_statistics
@@ -15,6 +15,7 @@ __all__ = [
     "FlowDistribution",
     "FlowTransform",
     "bases",
+    "datasets",
     "elementwise",
     "fit",
     "nice",

@@ -1,0 +1,11 @@
+"""Two-dimensional toy densities: Pyro distributions with exact samples and exact log-densities."""
+
+from .checkerboard import Checkerboard
+from .gaussians import EightGaussians
+from .moons import TwoMoons
+from .pinwheel import Pinwheel
+from .planar import Planar
+from .rings import Rings
+from .spirals import Spirals
+
+__all__ = ["Checkerboard", "EightGaussians", "Pinwheel", "Planar", "Rings", "Spirals", "TwoMoons"]
