@@ -7,6 +7,7 @@ from .coupling import Coupling, coupling
 from .foreign import Foreign
 from .permutation import Permutation, permutation, random_permutation, reverse
 from .scaling import DiagonalScaling, diagonal_scaling
+from .standardize import Standardize
 
 __all__ = [
     "ActNorm",
@@ -16,6 +17,7 @@ __all__ = [
     "DiagonalScaling",
     "Foreign",
     "Permutation",
+    "Standardize",
     "act_norm",
     "batch_norm",
     "coupling",

@@ -1,0 +1,73 @@
+"""A fitted flow in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import families
+from ..flow import Flow
+from ..training import checkpoint
+from ..transforms import Chain, Standardize
+from .errors import InputError
+
+__all__ = ["FAMILIES", "Model"]
+
+FAMILIES = sorted(families.__all__)
+
+
+@dataclass
+class Model:
+    """A family, its options, the columns it models, and the flow itself."""
+
+    family: str
+    options: dict[str, Any]
+    columns: list[str]
+    flow: Flow
+    history: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, family: str, options: dict[str, Any], columns: list[str], data: torch.Tensor) -> Model:
+        """Return a new flow of `data`, whose standardisation is its last transform."""
+        return cls(family, options, columns, _flow(family, options, Standardize.of(data)))
+
+    def save(self, path: str) -> None:
+        """Write the file, whole or not at all."""
+        state = {
+            "kind": "model",
+            "family": self.family,
+            "options": self.options,
+            "columns": self.columns,
+            "history": self.history,
+            "flow": self.flow.state_dict(),
+        }
+        try:
+            checkpoint.save(state, path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, path: str) -> Model:
+        """Read a file that `save` wrote."""
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file")
+        try:
+            state = checkpoint.load(path, kind="model")
+            width = len(state["columns"])
+            units = Standardize(torch.zeros(width), torch.ones(width))
+            flow = _flow(state["family"], state["options"], units)
+            flow.load_state_dict(state["flow"])
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            text = str(error).splitlines()[0]
+            raise InputError(text if text.startswith(path) else f"{path}: not a model of ours: {text}") from error
+        flow.eval()
+        return cls(state["family"], state["options"], state["columns"], flow, state["history"])
+
+
+def _flow(family: str, options: dict[str, Any], units: Standardize) -> Flow:
+    width = units.features.count
+    transform = getattr(families, family)(width, **options)
+    return Flow(Chain([transform, units]))
