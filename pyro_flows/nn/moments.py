@@ -90,7 +90,8 @@ class RunningMoments(nn.Module):
         self.register_buffer("mean", torch.zeros(num_features))
         self.register_buffer("variance", torch.ones(num_features))
         # What the averages' weights sum to, 1 − ρᵗ after t batches: it corrects their bias.
-        self.register_buffer("weight", torch.zeros(()))
+        # Of one dimension: compiled code loses updates of a float64 CPU tensor that has none.
+        self.register_buffer("weight", torch.zeros(1))
 
     def forward(self, y: Tensor, event_dim: int = 1) -> tuple[Tensor, Tensor]:
         """Return mean and variance, of shape (num_features,), for normalising y."""
