@@ -176,6 +176,14 @@ class Inverse(FlowTransform):
         """Return the inverse of the transform given `context`."""
         return self if self.context_shape is None else self.transform.condition(context).inv
 
+    def forward_shape(self, shape: Sequence[int]) -> Size:
+        """Return `transform.inverse_shape(shape)`."""
+        return self.transform.inverse_shape(shape)
+
+    def inverse_shape(self, shape: Sequence[int]) -> Size:
+        """Return `transform.forward_shape(shape)`."""
+        return self.transform.forward_shape(shape)
+
     @property
     def inv(self) -> FlowTransform:
         """The transform this is the inverse of."""
