@@ -9,7 +9,6 @@ import pyro.distributions as dist
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
-from torch.distributions.utils import _sum_rightmost
 
 from ._tracing import is_traced
 from .bases import _Fixed, _StandardNormalBase
@@ -87,7 +86,7 @@ class FlowDistribution(dist.TransformedDistribution):
         else:
             log_det = -transform.log_abs_det_jacobian(x, value)
         if self._excess:
-            log_det = _sum_rightmost(log_det, self._excess)
+            log_det = log_det.flatten(-self._excess).sum(-1)
         return self.base_dist.log_prob(x) + log_det
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
@@ -95,7 +94,7 @@ class FlowDistribution(dist.TransformedDistribution):
         x = self.base_dist.rsample(Size(sample_shape))
         y, log_det = self._transform.forward_and_log_det(x)
         if self._excess:
-            log_det = _sum_rightmost(log_det, self._excess)
+            log_det = log_det.flatten(-self._excess).sum(-1)
         return y, self.base_dist.log_prob(x) - log_det
 
     def _check(self, value: Tensor) -> None:

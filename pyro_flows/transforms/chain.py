@@ -13,7 +13,6 @@ from pyro.distributions.conditional import (
 from torch import Size, Tensor, nn
 from torch.distributions import ComposeTransform, Transform, constraints
 from torch.distributions.transforms import _InverseTransform
-from torch.distributions.utils import _sum_rightmost
 
 from ..transform import FlowTransform
 from .foreign import Foreign
@@ -106,7 +105,7 @@ class Chain(FlowTransform):
         for part, excess in zip(self, self._excess, strict=True):
             y, log_det = part.forward_and_log_det(y, None if part.context_shape is None else context)
             if excess:
-                log_det = _sum_rightmost(log_det, excess)
+                log_det = log_det.flatten(-excess).sum(-1)
             total = log_det if total is None else total + log_det
         return y, x.new_zeros(self._batch(x)) if total is None else total
 
@@ -118,7 +117,7 @@ class Chain(FlowTransform):
         for part, excess in zip(reversed(list(self)), reversed(self._excess), strict=True):
             x, log_det = part.inverse_and_log_det(x, None if part.context_shape is None else context)
             if excess:
-                log_det = _sum_rightmost(log_det, excess)
+                log_det = log_det.flatten(-excess).sum(-1)
             total = log_det if total is None else total + log_det
         return x, y.new_zeros(self._batch(y)) if total is None else total
 
