@@ -11,7 +11,6 @@ alike: trust the ratios more than the steps per second.
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import sys
 import time
@@ -19,6 +18,8 @@ from typing import NamedTuple
 
 import torch
 from peers import BUILDERS, MissingPeer, Model, build, markdown
+
+import pyro_flows as pf
 
 
 class Row(NamedTuple):
@@ -38,17 +39,15 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 def data(row: Row, size: int) -> torch.Tensor:
     torch.manual_seed(0)
     if row.dim == 2:
-        angle, upper = math.pi * torch.rand(size), torch.rand(size) < 0.5
-        x = torch.stack([angle.cos(), angle.sin()], -1)
-        return torch.where(upper[:, None], x, torch.tensor([1.0, 0.5]) - x) + 0.1 * torch.randn(size, 2)
+        return pf.datasets.TwoMoons(noise=0.1).sample((size,))
     # A mixing matrix gives the couplings something to learn.
     return torch.randn(size, row.dim) @ torch.linalg.qr(torch.randn(row.dim, row.dim))[0]
 
 
 class Trainer:
-    def __init__(self, model: Model, compiled: bool) -> None:
+    def __init__(self, model: Model, compiled: bool, lr: float = 1e-4) -> None:
         self.model = model
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
 
         def loss(x: torch.Tensor) -> torch.Tensor:
             return -model(x).mean()
