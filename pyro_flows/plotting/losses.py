@@ -1,0 +1,69 @@
+"""The course of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from ._figures import DATA, MODEL, new_axes, root
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["loss_curve"]
+
+
+class History(Protocol):
+    """Losses, one an epoch, as `pyro_flows.fit` returns them."""
+
+    @property
+    def train_loss(self) -> Sequence[float]:
+        """Mean negative log-densities of the training data, in nats."""
+
+    @property
+    def val_loss(self) -> Sequence[float]:
+        """Mean negative log-densities of the validation data, in nats; empty where there was none."""
+
+
+def loss_curve(history: History, ax: Axes | None = None) -> Figure:
+    r"""Draw training and validation loss against the epoch, and mark the best validation loss.
+
+    Args:
+        history: an object with lists `train_loss` and `val_loss` in nats, one entry an epoch.
+        ax: where to draw; a new figure where None.
+
+    Returns:
+        The figure drawn on.
+
+    Raises:
+        ImportError: without matplotlib.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> import pyro_flows as pf, pyro_flows.plotting
+        >>> history = SimpleNamespace(train_loss=[3.0, 2.0, 1.5], val_loss=[3.1, 2.2, 2.3])
+        >>> figure = pf.plotting.loss_curve(history)
+        >>> figure.axes[0].get_ylabel()
+        'negative log-likelihood (nats)'
+    """
+    ax = new_axes(5.6, 3.6) if ax is None else ax
+    for losses, label, colour in (
+        (history.train_loss, "training", DATA),
+        (history.val_loss, "validation", MODEL),
+    ):
+        if losses:
+            marker = "o" if len(losses) == 1 else None
+            ax.plot(range(1, len(losses) + 1), losses, label=label, color=colour, lw=1.6, marker=marker)
+    seen = [(loss, epoch) for epoch, loss in enumerate(history.val_loss, 1) if abs(loss) < float("inf")]
+    if seen:
+        loss, epoch = min(seen)
+        label = f"best: {loss:.3f} nats, epoch {epoch}"
+        ax.plot([epoch], [loss], "o", color=MODEL, mfc="white", ms=7, mew=1.6, label=label)
+    ax.set(title="Loss", xlabel="epoch", ylabel="negative log-likelihood (nats)")
+    ax.locator_params(axis="x", integer=True)
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    if ax.lines:
+        ax.legend(frameon=False)
+    return root(ax)
