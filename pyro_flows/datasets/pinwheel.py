@@ -37,7 +37,7 @@ class Pinwheel(Planar):
         (torch.Size([100, 2]), torch.Size([5]))
     """
 
-    def __init__(self, *, blades: int = 5, twist: float = 0.5, like: Tensor | None = None) -> None:
+    def __init__(self, *, blades: int = 5, twist: float = 0.8, like: Tensor | None = None) -> None:
         if blades < 1:
             raise ValueError(f"expected blades ≥ 1; got {blades}")
         if not math.isfinite(twist):
