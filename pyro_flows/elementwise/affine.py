@@ -11,7 +11,7 @@ __all__ = ["Affine"]
 
 
 class Affine(Elementwise):
-    r"""y = x · exp(s) + t, with log-derivative s = b · tanh(a / b).
+    r"""y = x · exp(s) + t, with log-derivative s = b · tanh(a).
 
     The raw log-scale a is bounded smoothly to (−b, b), so that no layer stretches by more than
     exp(b) and no gradient is cut off.
@@ -41,18 +41,15 @@ class Affine(Elementwise):
 
     def forward(self, x: Tensor, params: Tensor, event_dim: int = 1) -> tuple[Tensor, Tensor]:
         """Return x · exp(s) + t and s."""
-        shift, log_scale = self._shift_and_log_scale(params, event_dim)
-        return torch.addcmul(shift, x, log_scale.exp()), log_scale
+        shift, raw = params.unbind(-1 - event_dim)
+        log_scale = torch.tanh(raw) * self.max_log_scale
+        return x * log_scale.exp() + shift, log_scale
 
     def inverse(self, y: Tensor, params: Tensor, event_dim: int = 1) -> tuple[Tensor, Tensor]:
         """Return (y − t) · exp(−s) and −s."""
-        shift, log_scale = self._shift_and_log_scale(params, event_dim)
-        negative = -log_scale
-        return (y - shift) * negative.exp(), negative
-
-    def _shift_and_log_scale(self, params: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
         shift, raw = params.unbind(-1 - event_dim)
-        return shift, torch.tanh(raw / self.max_log_scale) * self.max_log_scale
+        log_scale = torch.tanh(raw) * -self.max_log_scale
+        return (y - shift) * log_scale.exp(), log_scale
 
     def __repr__(self) -> str:
         return f"Affine(max_log_scale={self.max_log_scale})"

@@ -31,7 +31,9 @@ class _FirstLayer(nn.Module):
         return self.input(x) + self.context(context)
 
 
-def _build(activation: Activation) -> Callable[[Tensor], Tensor]:
+def _build(activation: Activation, *, inplace: bool = False) -> Callable[[Tensor], Tensor]:
+    if inplace and activation is nn.ReLU:  # its gradient needs the output only: one tensor less
+        return nn.ReLU(inplace=True)
     return activation() if isinstance(activation, type) else activation
 
 
@@ -77,7 +79,7 @@ class DenseNet(nn.Module):
         self.first = _FirstLayer(input_dim, hidden[0], context_dim)
         self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.last = _zeroed(nn.Linear(hidden[-1], output_dim))
-        self.activation = _build(activation)
+        self.activation = _build(activation, inplace=True)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the output, of shape (*batch, output_dim)."""
