@@ -26,6 +26,7 @@ FOREIGN = {
 }
 EMPTY = {"empty_batch": "Pyro and torch reshape with -1, which says nothing where there are no elements"}
 SPLINE = {"functional": "Pyro's spline writes through boolean masks, which vmap does not batch"}
+COARSE = {"round_trip_float32": "Pyro's spline inverts itself to 4e-4 only in single precision"}
 
 
 def perturb(module: nn.Module, seed: int = 0, scale: float = 0.3) -> None:
@@ -176,6 +177,11 @@ CASES: dict[str, Case] = {
     "batch-norm-plain": Case("BatchNorm", lambda: tr.BatchNorm(2, decay=0.0), (2,), single=True),
     "batch-norm-image": Case("BatchNorm", lambda: tr.BatchNorm(2, event_dim=3), (2, 3, 2), single=True),
     "helper-batch-norm": Case("batch_norm", lambda: tr.batch_norm(1), (1,), single=True),
+    "standardize": Case(
+        "Standardize",
+        lambda: tr.Standardize(torch.tensor([5.0, -1.0, 0.0]), torch.tensor([0.1, 20.0, 1.0])),
+        single=True,
+    ),
     # permutations
     "permutation": Case("Permutation", lambda: tr.Permutation(torch.tensor([2, 0, 3, 1])), (4,), single=True),
     "permutation-smallest": Case("Permutation", lambda: tr.Permutation(torch.tensor([0])), (1,), single=True),
@@ -189,7 +195,7 @@ CASES: dict[str, Case] = {
     "foreign-spline": Case(
         "Foreign",
         lambda: tr.Foreign(pyro_transforms.spline_coupling(3, hidden_dims=[6], count_bins=4)),
-        outside=FOREIGN | EMPTY | SPLINE,
+        outside=FOREIGN | EMPTY | SPLINE | COARSE,
     ),
     "foreign-coupling": Case(
         "Foreign", lambda: tr.Foreign(pyro_transforms.affine_coupling(4, [6])), (4,), outside=FOREIGN | EMPTY

@@ -26,14 +26,23 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 def round_trip(case: Case) -> None:
     """1. Both ways, near the data."""
-    for dtype, tolerance in TOLERANCE.items():
-        t = case.bound(case.build(dtype), (64,), dtype)
-        x = case.noise(t, (64,), dtype)
-        y, forward = t.forward_and_log_det(x)
-        back, inverse = t.inverse_and_log_det(y)
-        torch.testing.assert_close(back, x, atol=tolerance, rtol=tolerance)
-        torch.testing.assert_close(inverse, -forward, atol=tolerance, rtol=tolerance)
-        torch.testing.assert_close(t.forward_and_log_det(back)[0], y, atol=tolerance, rtol=tolerance)
+    _round_trip(case, torch.float64)
+
+
+def round_trip_float32(case: Case) -> None:
+    """1. So too in single precision."""
+    _round_trip(case, torch.float32)
+
+
+def _round_trip(case: Case, dtype: torch.dtype) -> None:
+    tolerance = {"atol": TOLERANCE[dtype], "rtol": TOLERANCE[dtype]}
+    t = case.bound(case.build(dtype), (64,), dtype)
+    x = case.noise(t, (64,), dtype)
+    y, forward = t.forward_and_log_det(x)
+    back, inverse = t.inverse_and_log_det(y)
+    torch.testing.assert_close(back, x, **tolerance)
+    torch.testing.assert_close(inverse, -forward, **tolerance)
+    torch.testing.assert_close(t.forward_and_log_det(back)[0], y, **tolerance)
 
 
 def far_round_trip(case: Case) -> None:
@@ -158,10 +167,9 @@ def scored_after_steps(case: Case, t: FlowTransform, optimiser, step) -> None:
             optimiser.zero_grad()
             (-scorer.log_prob(data).mean()).backward()
             step()
-            for y in (data, *old):
-                fresh = y.detach().clone()
-                wanted = case.flow(_rebuilt(case, t))(context).log_prob(fresh)
-                torch.testing.assert_close(scorer.log_prob(y), wanted)
+            fresh = case.flow(_rebuilt(case, t))(context)
+            for y in (data, *old[-5:]):
+                torch.testing.assert_close(scorer.log_prob(y), fresh.log_prob(y.detach().clone()))
         assert not torch.allclose(flow(context).log_prob(data), before)
 
 
@@ -285,6 +293,7 @@ def placement(case: Case) -> None:
 
 LAWS = [
     round_trip,
+    round_trip_float32,
     far_round_trip,
     log_det_is_jacobians,
     shapes,
