@@ -9,6 +9,8 @@ import weakref
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.nn import PyroSample
+from pyro.nn.module import to_pyro_module_
 from torch.func import functional_call
 
 import pyro_flows as pf
@@ -244,12 +246,10 @@ def test_functional_call_with_other_parameters_does_not_serve():
 
 def test_a_bayesian_flow_is_scored_with_its_new_weights():
     t, x = _transform(), torch.randn(5, 3)
-    last = t.parts[0].conditioner.last
-    del last.bias
-    last.bias = torch.zeros(len(last.weight))  # a plain attribute, as a PyroSample's value is
+    to_pyro_module_(t)
+    t.parts[0].conditioner.last.bias = PyroSample(dist.Normal(torch.zeros(4), 1.0).to_event(1))
     y = t(x)
-    last.bias = torch.ones(len(last.weight))
-    torch.testing.assert_close(t.inv(y), t.inverse_and_log_det(y.detach().clone())[0])
+    assert not torch.allclose(t.inv(y), x)  # a new draw of the bias
 
 
 # -- what is kept alive -----------------------------------------------------------------------------
