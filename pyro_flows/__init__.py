@@ -1,6 +1,6 @@
 """Normalizing flows for Pyro: density estimation and variational inference."""
 
-from . import bases, datasets, elementwise, nn, partitions, training, transforms
+from . import bases, datasets, elementwise, nn, partitions, plotting, training, transforms
 from .families import nice, real_nvp
 from .flow import Flow, FlowDistribution
 from .training import fit, recompute_statistics
@@ -21,6 +21,7 @@ __all__ = [
     "nice",
     "nn",
     "partitions",
+    "plotting",
     "real_nvp",
     "recompute_statistics",
     "training",

@@ -78,7 +78,8 @@ class StandardNormal(TorchDistribution):
         squares = value.square()
         if event_dim:
             squares = squares.sum(-1) if event_dim == 1 else squares.flatten(-event_dim).sum(-1)
-        log_prob = torch.add(squares * -0.5, -_HALF_LOG_2PI * self._event_shape.numel())
+        # rsub(a, c, alpha) = c − alpha · a, in one operation
+        log_prob = torch.rsub(squares, -_HALF_LOG_2PI * self._event_shape.numel(), alpha=0.5)
         batch = torch.broadcast_shapes(log_prob.shape, self._batch_shape)
         return log_prob if batch == log_prob.shape else log_prob.expand(batch)
 

@@ -135,8 +135,8 @@ class FlowTransform(TransformModule, ConditionalTransform):
         return Size(shape[: len(shape) - event_dim]) + new
 
     def _check(self, shape: Sequence[int], event_shape: Size | None, event_dim: int) -> None:
-        event = tuple(shape[len(shape) - event_dim :])
-        if len(shape) < event_dim or (event_shape is not None and event != event_shape):
+        known = event_shape is None or tuple(shape[len(shape) - event_dim :]) == event_shape
+        if len(shape) < event_dim or not known:
             wanted = f"event_dim {event_dim}" if event_shape is None else f"event shape {tuple(event_shape)}"
             raise ValueError(f"{type(self).__name__} expected {wanted}; got shape {tuple(shape)}")
 

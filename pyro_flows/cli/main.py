@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", metavar="DATA.csv|.npy|.npz")
-    command.add_argument("--columns", type=lambda text: text.split(","), help="names or numbers, such as a,b,3")
+    command.add_argument(
+        "--columns", type=lambda text: text.split(","), help="names or numbers, such as a,b,3"
+    )
     command.add_argument("--key", help="which array of an .npz file")
 
 
@@ -115,6 +117,7 @@ def _fit(options: argparse.Namespace) -> None:
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
             seed=options.seed,
+            progress=sys.stderr.isatty(),
         )
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -62,7 +62,9 @@ class Model:
             flow.load_state_dict(state["flow"])
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             text = str(error).splitlines()[0]
-            raise InputError(text if text.startswith(path) else f"{path}: not a model of ours: {text}") from error
+            raise InputError(
+                text if text.startswith(path) else f"{path}: not a model of ours: {text}"
+            ) from error
         flow.eval()
         return cls(state["family"], state["options"], state["columns"], flow, state["history"])
 

@@ -46,7 +46,9 @@ def read(path: str, *, key: str | None = None, columns: list[str] | None = None)
     if not kept.all():
         row = int(np.flatnonzero(~kept)[0])
         bad = int((~kept).sum())
-        raise InputError(f"{path}: {bad} rows hold an empty cell, a NaN or an infinity, the first is row {row + 1}")
+        raise InputError(
+            f"{path}: {bad} rows hold an empty cell, a NaN or an infinity, the first is row {row + 1}"
+        )
     return table
 
 

@@ -12,23 +12,19 @@ __all__ = ["DenseNet", "ResidualNet"]
 Activation = type[nn.Module] | Callable[[Tensor], Tensor]
 
 
-class _FirstLayer(nn.Module):
-    """W x + V c + b: the context's share is computed once for each context, and broadcast."""
+def _with_context(h: Tensor, layer: nn.Linear | None, context: Tensor | None) -> Tensor:
+    """Add V c to the first layer's W x + b: computed once for each context, and broadcast."""
+    if layer is None:
+        return h
+    if context is None:
+        raise ValueError(
+            f"expected a context of {layer.in_features} elements; got none: use .condition(context)"
+        )
+    return h + layer(context)
 
-    def __init__(self, input_dim: int, output_dim: int, context_dim: int) -> None:
-        super().__init__()
-        self.input = nn.Linear(input_dim, output_dim)
-        self.context = nn.Linear(context_dim, output_dim, bias=False) if context_dim else None
-        self.context_dim = context_dim
 
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        if self.context is None:
-            return self.input(x)
-        if context is None:
-            raise ValueError(
-                f"expected a context of {self.context_dim} elements; got none: use .condition(context)"
-            )
-        return self.input(x) + self.context(context)
+def _context_layer(context_dim: int, width: int) -> nn.Linear | None:
+    return nn.Linear(context_dim, width, bias=False) if context_dim else None
 
 
 def _build(activation: Activation, *, inplace: bool = False) -> Callable[[Tensor], Tensor]:
@@ -76,14 +72,15 @@ class DenseNet(nn.Module):
         super().__init__()
         if not hidden:
             raise ValueError("expected at least one hidden layer; got none")
-        self.first = _FirstLayer(input_dim, hidden[0], context_dim)
+        self.first = nn.Linear(input_dim, hidden[0])
+        self.context = _context_layer(context_dim, hidden[0])
         self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.last = _zeroed(nn.Linear(hidden[-1], output_dim))
         self.activation = _build(activation, inplace=True)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the output, of shape (*batch, output_dim)."""
-        h = self.activation(self.first(x, context))
+        h = self.activation(_with_context(self.first(x), self.context, context))
         for layer in self.middle:
             h = self.activation(layer(h))
         return self.last(h)
@@ -122,14 +119,15 @@ class ResidualNet(nn.Module):
         activation: Activation = nn.ReLU,
     ) -> None:
         super().__init__()
-        self.first = _FirstLayer(input_dim, width, context_dim)
+        self.first = nn.Linear(input_dim, width)
+        self.context = _context_layer(context_dim, width)
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(2 * blocks))
         self.last = _zeroed(nn.Linear(width, output_dim))
         self.activation = _build(activation)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the output, of shape (*batch, output_dim)."""
-        h = self.first(x, context)
+        h = _with_context(self.first(x), self.context, context)
         for first, second in zip(self.blocks[::2], self.blocks[1::2], strict=True):
             h = h + second(self.activation(first(self.activation(h))))
         return self.last(self.activation(h))

@@ -57,41 +57,42 @@ class Coupling(FlowTransform):
         if context_dim:
             self.context_shape = Size([context_dim])
         self._params_shape = Size([elementwise.num_params, *partition.active_shape])
+        self._event_dim, self._active_dim = event_dim, len(partition.active_shape)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and Σ log g′."""
-        self._check(x.shape, self.domain_shape, self.domain.event_dim)
+        self._check(x.shape, self.domain_shape, self._event_dim)
         passive, active = self.partition.split(x)
-        moved, slope = self.elementwise.forward(active, *self._params(passive, context))
+        moved, slope = self.elementwise.forward(active, self._params(passive, context), self._active_dim)
         return self._merge(passive, moved, slope)
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x and −Σ log g′."""
-        self._check(y.shape, self.codomain_shape, self.codomain.event_dim)
+        self._check(y.shape, self.codomain_shape, self._event_dim)
         passive, active = self.partition.split(y)
-        moved, slope = self.elementwise.inverse(active, *self._params(passive, context))
+        moved, slope = self.elementwise.inverse(active, self._params(passive, context), self._active_dim)
         return self._merge(passive, moved, slope)
 
-    def _params(self, passive: Tensor, context: Tensor | None) -> tuple[Tensor, int]:
+    def _params(self, passive: Tensor, context: Tensor | None) -> Tensor:
         params = self.conditioner(passive) if context is None else self.conditioner(passive, context)
-        event_dim = len(self._params_shape) - 1
-        wanted = self._params_shape
-        if params.shape[-event_dim - 1 :] != wanted:
-            batch = params.shape[: params.dim() - event_dim]
-            if params.shape[len(batch) :].numel() != wanted.numel():
-                raise ValueError(
-                    f"expected the conditioner to give {tuple(wanted)} values for each event; "
-                    f"got shape {tuple(params.shape)}"
-                )
-            params = params.reshape(batch + wanted)
-        return params, event_dim
+        if params.dtype != passive.dtype:  # under autocast the network is coarse, the map is not
+            params = params.to(passive.dtype)
+        shape, wanted = params.shape, self._params_shape
+        if shape[-len(wanted) :] == wanted:
+            return params
+        batch = shape[: len(shape) - self._active_dim]
+        if shape[len(batch) :].numel() != wanted.numel():
+            raise ValueError(
+                f"expected the conditioner to give {tuple(wanted)} values an event; got shape {tuple(shape)}"
+            )
+        return params.reshape(batch + wanted)
 
     def _merge(self, passive: Tensor, moved: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        event_dim = len(self._params_shape) - 1
-        batch = moved.shape[: moved.dim() - event_dim]
-        if passive.shape[: passive.dim() - event_dim] != batch:  # the context has more of them
-            passive = passive.expand(batch + passive.shape[passive.dim() - event_dim :])
-        log_det = slope.sum(-1) if event_dim == 1 else slope.flatten(-event_dim).sum(-1)
+        cut = moved.dim() - self._active_dim
+        if passive.dim() != moved.dim() or passive.shape[:cut] != moved.shape[:cut]:
+            # The context has more batch dimensions than the event.
+            passive = passive.expand(moved.shape[:cut] + passive.shape[passive.dim() - self._active_dim :])
+        log_det = slope.sum(-1) if self._active_dim == 1 else slope.flatten(cut).sum(-1)
         return self.partition.merge(passive, moved), log_det
 
 
