@@ -95,7 +95,11 @@ class _ContextFree(nn.Module):
         return self.net(x)
 
 
-def nflows(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
+def nflows(
+    dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module], wide_scale: bool = False
+) -> Model:
+    """nflows 0.14 scales by sigmoid(a + 2) + 0.001 towards the noise, so it can never expand: no log-density
+    above the base's mode. `wide_scale` takes the softplus scale that stands as a comment in its source."""
     _need("nflows")
     from nflows.distributions.normal import StandardNormal
     from nflows.flows.base import Flow
@@ -106,10 +110,13 @@ def nflows(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Modu
     def net(inputs: int, outputs: int) -> nn.Module:
         return _ContextFree(mlp([inputs, *hidden, outputs], activation))
 
-    layers = [
-        AffineCouplingTransform(create_alternating_binary_mask(dim, even=i % 2 == 0), net)
-        for i in range(depth)
-    ]
+    class WideScale(AffineCouplingTransform):
+        def _scale_and_shift(self, params: Tensor) -> tuple[Tensor, Tensor]:
+            raw, shift = params[:, self.num_transform_features :], params[:, : self.num_transform_features]
+            return (nn.functional.softplus(raw) + 1e-3).clamp(0, 3), shift
+
+    kind = WideScale if wide_scale else AffineCouplingTransform
+    layers = [kind(create_alternating_binary_mask(dim, even=i % 2 == 0), net) for i in range(depth)]
     flow = Flow(CompositeTransform(layers), StandardNormal([dim]))
     return Model("nflows", flow, lambda x: flow.log_prob(x))
 

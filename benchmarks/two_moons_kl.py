@@ -24,7 +24,8 @@ def seconds_to_target(
     name: str, seed: int, args: argparse.Namespace, held_out: torch.Tensor, truth: torch.Tensor
 ) -> tuple[int, float, float]:
     """Return steps and seconds until the target, or until the last step, and the KL then."""
-    model = build(name, 2, args.depth, args.hidden, seed=seed)
+    options = {"wide_scale": True} if name == "nflows" else {}
+    model = build(name, 2, args.depth, args.hidden, seed=seed, **options)
     trainer = Trainer(model, args.compile, args.lr)
     clock, seconds, kl = CLOCKS[args.clock], 0.0, float("inf")
     torch.manual_seed(1000 + seed)

@@ -56,7 +56,7 @@ def train_and_test(
     name: str, seed: int, args: argparse.Namespace, train: torch.Tensor, test: torch.Tensor
 ) -> tuple[torch.Tensor, float, int]:
     """Return each test row's log-density, the training seconds and the number of parameters."""
-    options = {"norm": NORMS[args.norm]} if name == "ours" else {}
+    options = {"ours": {"norm": NORMS[args.norm]}, "nflows": {"wide_scale": True}}.get(name, {})
     activation = ACTIVATIONS[args.activation]
     model = build(name, train.shape[1], args.depth, args.hidden, activation=activation, seed=seed, **options)
     optimiser = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
