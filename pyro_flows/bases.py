@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -147,6 +148,8 @@ class Base(nn.Module):
     def __init__(self, family: type[TorchDistribution], *, learn: bool = True, **parameters: Tensor) -> None:
         super().__init__()
         self.family, self.names = family, list(parameters)
+        checks = "validate_args" in inspect.signature(family.__init__).parameters
+        self._unchecked = {"validate_args": False} if checks else {}
         for name, value in parameters.items():
             unconstrained = transform_to(self._constraint(name)).inv(value).detach().clone()
             if learn:
@@ -155,13 +158,15 @@ class Base(nn.Module):
                 self.register_buffer(name, unconstrained)
 
     def _constraint(self, name: str) -> constraints.Constraint:
-        constraint = self.family.arg_constraints[name]
+        # A family whose constraints hang on each other (Uniform's) has a property in their place.
+        known = self.family.arg_constraints
+        constraint = known[name] if isinstance(known, dict) else constraints.dependent
         return constraints.real if constraints.is_dependent(constraint) else constraint
 
     def forward(self) -> dist.TorchDistribution:
         """Return the distribution with the present parameters."""
         values = {name: transform_to(self._constraint(name))(getattr(self, name)) for name in self.names}
-        return self.family(**values, validate_args=False).to_event()
+        return self.family(**values, **self._unchecked).to_event()
 
 
 def diagonal_normal(event_shape: Sequence[int] | int) -> Base:
