@@ -69,7 +69,7 @@ def test_large_nice_starts_finite_and_trains():
 
 
 def _trains(flow, data):
-    optimiser = torch.optim.Adam(flow.parameters(), lr=1e-3)
+    optimiser = torch.optim.Adam(flow.parameters(), lr=1e-4)
     losses = []
     for _ in range(12):
         optimiser.zero_grad()
