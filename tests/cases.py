@@ -122,7 +122,7 @@ def _mixed() -> pf.Chain:
     return pf.Chain(
         [
             _nvp(),
-            dist.transforms.AffineTransform(0.5, -2.0),
+            dist.transforms.AffineTransform(0.5, -0.2),  # so that the sigmoid does not saturate
             pyro_transforms.spline(3, count_bins=4),
             tr.reverse(3),
             dist.transforms.SigmoidTransform(),

@@ -78,7 +78,7 @@ def log_det_is_jacobians(case: Case) -> None:
 
 def shapes(case: Case) -> None:
     """3. Any batch shape, none included; shape arithmetic; dtype and device kept."""
-    _shapes(case, (), (3,), (2, 3))
+    _shapes(case, (), (3,), (2, 3), (3, 1))
 
 
 def empty_batch(case: Case) -> None:

@@ -10,6 +10,8 @@ from .cases import CASES
 
 ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
 FAST_NUTS = ("real-nvp", "chain-mixed", "nice-context")
+# torch's own: the compiler imports what torch.jit decorates when it first needs it.
+LATE_IMPORT = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 
 
 def _applies(law, case) -> bool:
@@ -42,14 +44,14 @@ def test_prior_under_nuts(case):
 
 
 @pytest.mark.slow
+@LATE_IMPORT
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_inductor(case):
     laws_tracing.compiled_training(case, "inductor")
     laws_tracing.compiled_sampling(case, "inductor")
 
 
-# torch's own: Dynamo imports what torch.jit decorates when it first traces an optimiser.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@LATE_IMPORT
 @pytest.mark.parametrize("name", ["real-nvp", "act-norm"])
 def test_compiled_optimiser(name):
     """Law 5, with a compiled optimiser step."""
