@@ -26,7 +26,7 @@ FOREIGN = {
 }
 EMPTY = {"empty_batch": "Pyro and torch reshape with -1, which says nothing where there are no elements"}
 SPLINE = {"functional": "Pyro's spline writes through boolean masks, which vmap does not batch"}
-COARSE = {"round_trip_float32": "Pyro's spline inverts itself to 4e-4 only in single precision"}
+COARSE = {"round_trip_float32": "Pyro's spline, and a sigmoid, lose more than 1e-4 in single precision"}
 
 
 def perturb(module: nn.Module, seed: int = 0, scale: float = 0.3) -> None:
@@ -222,7 +222,7 @@ CASES: dict[str, Case] = {
         lambda: pf.Chain([tr.ActNorm(2, event_dim=3), tr.Coupling(Mask(~_IMAGE), Affine(), _net(6, 12))]),
         (2, 3, 2),
     ),
-    "chain-mixed": Case("Chain", _mixed, outside=FOREIGN | SPLINE),
+    "chain-mixed": Case("Chain", _mixed, outside=FOREIGN | SPLINE | COARSE),
     "chain-composed": Case(
         "Chain",
         lambda: pf.Chain(
