@@ -1,0 +1,105 @@
+"""MNIST in logit space: the five-coupling MLP Real NVP of Papamakarios et al. 2017 (arXiv:1705.07057).
+
+    python benchmarks/mnist_logit.py --minutes 60
+
+Pixels are dequantised uniformly and mapped by y = logit(α + (1 − 2α) x), α = 1e-6; scores are log-densities of
+y in nats. Published test scores: full-covariance Gaussian −1366.9 ± 1.4, Real NVP (5) −1323.2 ± 6.6. Batch
+norm's statistics are recomputed over the training data before every evaluation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import pyro_flows as pf
+
+ALPHA = 1e-6
+
+
+def logits(pixels: np.ndarray, generator: torch.Generator) -> Tensor:
+    x = torch.tensor(pixels.reshape(len(pixels), -1), dtype=torch.float64)
+    p = ALPHA + (1 - 2 * ALPHA) * (x + torch.rand(x.shape, dtype=x.dtype, generator=generator)) / 256
+    return torch.logit(p).float()
+
+
+def gaussian(train: Tensor, test: Tensor) -> float:
+    exact = train.double()
+    covariance = torch.cov(exact.T)
+    return (
+        torch.distributions.MultivariateNormal(exact.mean(0), covariance).log_prob(test.double()).mean().item()
+    )
+
+
+@torch.no_grad()
+def score(flow: pf.Flow, data: Tensor) -> tuple[float, float]:
+    values = torch.cat([flow().log_prob(rows) for rows in data.split(2000)]).double()
+    return values.mean().item(), 2 * values.std().item() / math.sqrt(len(values))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/mnist.npz")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--decay", type=float, default=0.9, help="of batch norm's running averages")
+    parser.add_argument("--every", type=float, default=5, help="minutes between evaluations")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--save", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    generator = torch.Generator().manual_seed(0)
+    with np.load(args.data) as arrays:
+        x = logits(arrays["x_train"], generator)
+        test = logits(arrays["x_test"], generator)
+    train, validation = x[:50_000], x[50_000:]
+    print(f"full-covariance Gaussian: {gaussian(train, test):.1f} nats", flush=True)
+
+    def norm(size: int) -> pf.FlowTransform:
+        return pf.transforms.BatchNorm(size, decay=args.decay)
+
+    torch.manual_seed(0)
+    flow = pf.Flow(pf.real_nvp(784, depth=5, hidden=(1024, 1024), norm=norm))
+    print(f"{sum(p.numel() for p in flow.parameters()):,} parameters", flush=True)
+    optimiser = torch.optim.Adam(flow.parameters(), lr=args.learning_rate, weight_decay=1e-6, fused=True)
+    print("| minutes | steps | epochs | training loss | validation | test ± 2 SE |\n| --- | --- | --- | --- | --- | --- |")
+    budget, spent, step, total, count, best = args.minutes * 60, 0.0, 0, 0.0, 0, -math.inf
+    due, chosen = args.every * 60, ""
+    while spent < budget:
+        for index in torch.randperm(len(train)).split(args.batch):
+            started = time.perf_counter()
+            for group in optimiser.param_groups:
+                group["lr"] = args.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / budget)))
+            flow.train()
+            optimiser.zero_grad()
+            loss = -flow().log_prob(train[index]).mean()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(flow.parameters(), 1000.0)
+            optimiser.step()
+            step, total, count = step + 1, total + loss.item(), count + 1
+            spent += time.perf_counter() - started
+            if spent >= due or spent >= budget:
+                flow.eval()
+                pf.recompute_statistics(flow, train)
+                held, (value, error) = score(flow, validation)[0], score(flow, test)
+                row = f"| {spent / 60:.1f} | {step} | {step * args.batch / len(train):.1f} | {total / count:.1f} |"
+                print(f"{row} {held:.1f} | {value:.1f} ± {error:.1f} |", flush=True)
+                if held > best:
+                    best, chosen = held, f"{value:.1f} ± {error:.1f}"
+                    if args.save:
+                        torch.save(flow.state_dict(), args.save)
+                due, total, count = due + args.every * 60, 0.0, 0
+            if spent >= budget:
+                break
+    print(f"test score of the weights with the best validation score: {chosen} nats")
+
+
+if __name__ == "__main__":
+    main()
