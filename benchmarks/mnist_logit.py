@@ -33,7 +33,10 @@ def gaussian(train: Tensor, test: Tensor) -> float:
     exact = train.double()
     covariance = torch.cov(exact.T)
     return (
-        torch.distributions.MultivariateNormal(exact.mean(0), covariance).log_prob(test.double()).mean().item()
+        torch.distributions.MultivariateNormal(exact.mean(0), covariance)
+        .log_prob(test.double())
+        .mean()
+        .item()
     )
 
 
@@ -44,7 +47,9 @@ def score(flow: pf.Flow, data: Tensor) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/mnist.npz")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch", type=int, default=100)
@@ -69,14 +74,18 @@ def main() -> None:
     flow = pf.Flow(pf.real_nvp(784, depth=5, hidden=(1024, 1024), norm=norm))
     print(f"{sum(p.numel() for p in flow.parameters()):,} parameters", flush=True)
     optimiser = torch.optim.Adam(flow.parameters(), lr=args.learning_rate, weight_decay=1e-6, fused=True)
-    print("| minutes | steps | epochs | training loss | validation | test ± 2 SE |\n| --- | --- | --- | --- | --- | --- |")
+    print(
+        "| minutes | steps | epochs | training loss | validation | test ± 2 SE |\n| --- | --- | --- | --- | --- | --- |"
+    )
     budget, spent, step, total, count, best = args.minutes * 60, 0.0, 0, 0.0, 0, -math.inf
     due, chosen = args.every * 60, ""
     while spent < budget:
         for index in torch.randperm(len(train)).split(args.batch):
             started = time.perf_counter()
             for group in optimiser.param_groups:
-                group["lr"] = args.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / budget)))
+                group["lr"] = args.learning_rate * (
+                    0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / budget))
+                )
             flow.train()
             optimiser.zero_grad()
             loss = -flow().log_prob(train[index]).mean()
