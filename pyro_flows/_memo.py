@@ -54,6 +54,8 @@ def fingerprint(module: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
     while modules:
         here = modules.pop()
         marks.append(here.training)
+        if here.__dict__.get("_pyro_samples"):  # Bayesian weights are drawn anew at each look
+            marks.append(object())
         tensors.extend(t for t in here._parameters.values() if t is not None)
         tensors.extend(t for t in here._buffers.values() if t is not None)
         tensors.extend(here.__dict__.get("constants", ()))

@@ -16,11 +16,11 @@ from torch.distributions import constraints, transform_to
 
 __all__ = [
     "Base",
+    "Mixture",
     "StandardNormal",
     "beta",
     "diagonal_normal",
     "logistic",
-    "mixture",
     "uniform",
 ]
 
@@ -195,17 +195,32 @@ def beta(event_shape: Sequence[int] | int, a: float = 5.0, b: float = 5.0, *, le
     )
 
 
-def mixture(dim: int, components: int, *, generator: torch.Generator | None = None) -> Base:
-    """Return a learned mixture of diagonal normals over vectors of length `dim`, reparametrised.
+class Mixture(nn.Module):
+    """A learned mixture of diagonal normals, Σ_k w_k N(x; μ_k, diag σ_k²); samples carry no gradient.
 
-    Means start at standard normal draws from `generator`, scales at one, weights equal.
+    Args:
+        dim: length of the event vector.
+        components: number of normals. Means start at standard normal draws, scales at one, weights
+            equal.
+        generator: where the draws come from, torch's global one if None.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> pf.bases.Mixture(3, components=4)().sample((5,)).shape
+        torch.Size([5, 3])
     """
-    return Base(
-        dist.MixtureOfDiagNormals,
-        locs=torch.randn(components, dim, generator=generator),
-        coord_scale=torch.ones(components, dim),
-        component_logits=torch.zeros(components),
-    )
+
+    def __init__(self, dim: int, components: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.randn(components, dim, generator=generator))
+        self.log_scale = nn.Parameter(torch.zeros(components, dim))
+        self.logits = nn.Parameter(torch.zeros(components))
+
+    def forward(self) -> dist.MixtureSameFamily:
+        """Return the mixture with the present parameters."""
+        normals = dist.Normal(self.loc, self.log_scale.exp(), validate_args=False).to_event(1)
+        weights = dist.Categorical(logits=self.logits, validate_args=False)
+        return dist.MixtureSameFamily(weights, normals, validate_args=False)
 
 
 def _shape(event_shape: Sequence[int] | int) -> Size:

@@ -8,7 +8,7 @@ from torch import nn
 
 from .elementwise import Additive, Affine, Elementwise
 from .nn import DenseNet
-from .partitions import Halves
+from .partitions import Alternating, Halves
 from .transform import FlowTransform
 from .transforms import Chain, Coupling, DiagonalScaling
 
@@ -31,7 +31,9 @@ def _couplings(
         raise ValueError(f"expected depth ≥ 1; got {depth}")
     layers: list[FlowTransform] = []
     for i in range(depth):
-        partition = Halves(input_dim, swap=i % 2 == 1)
+        # Two ways to halve, so that no two elements stay on the same side throughout.
+        halving = Alternating if i % 4 < 2 else Halves
+        partition = halving(input_dim, swap=i % 2 == 1)
         passive, active = partition.passive_shape.numel(), partition.active_shape.numel()
         net = conditioner(passive, elementwise.num_params * active)
         layers.append(Coupling(partition, elementwise, net, context_dim=context_dim))
@@ -46,7 +48,7 @@ def nice(
     context_dim: int = 0,
     activation: type[nn.Module] = nn.ReLU,
 ) -> Chain:
-    """Additive couplings of alternating halves after a diagonal scaling: base → data, event_dim 1.
+    """Additive couplings after a diagonal scaling: base → data, event_dim 1.
 
     Dinh, Krueger & Bengio, "NICE: Non-linear Independent Components Estimation", 2015,
     arXiv:1410.8516.
@@ -84,7 +86,10 @@ def real_nvp(
     activation: type[nn.Module] = nn.ReLU,
     norm: Callable[[int], FlowTransform] | None = None,
 ) -> Chain:
-    """Affine couplings of alternating halves: base → data, event_dim 1.
+    """Affine couplings: base → data, event_dim 1.
+
+    Each half of the vector moves in turn; the halves are the even and the odd elements in two layers, the
+    first and the last ones in the next two, and so on.
 
     Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, arXiv:1605.08803.
 

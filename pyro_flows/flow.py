@@ -62,6 +62,7 @@ class FlowDistribution(dist.TransformedDistribution):
         self.transforms = [transform]
         self._transform = transform
         self._excess = len(base.event_shape) - transform.domain.event_dim
+        self._unbounded = _is_real(transform.codomain)
         Distribution.__init__(self, batch, event, validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> FlowDistribution:
@@ -81,13 +82,16 @@ class FlowDistribution(dist.TransformedDistribution):
         self._check(value)
         transform = self._transform
         x = None if is_traced() else transform.recall(value)
+        inside = None
         if x is None:
+            inside = None if self._unbounded else self._inside(value)
             x, log_det = transform.inverse_and_log_det(value)
         else:
             log_det = -transform.log_abs_det_jacobian(x, value)
         if self._excess:
             log_det = log_det.flatten(-self._excess).sum(-1)
-        return self.base_dist.log_prob(x) + log_det
+        log_prob = self.base_dist.log_prob(x) + log_det
+        return log_prob if inside is None else torch.where(inside, log_prob, torch.nan)
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Return a reparametrised sample and its log-density, in one pass towards the data."""
@@ -103,6 +107,19 @@ class FlowDistribution(dist.TransformedDistribution):
             raise ValueError(
                 f"expected values of event shape {tuple(self._event_shape)}; got shape {tuple(value.shape)}"
             )
+
+    def _inside(self, value: Tensor) -> Tensor:
+        inside = self.support.check(value)
+        # A trace cannot raise for a value it does not know yet: there the row gets a NaN.
+        if not (is_traced() or torch.jit.is_tracing() or value.is_meta or bool(inside.all())):
+            raise ValueError(f"expected values within the support {self.support}; got others")
+        return inside
+
+
+def _is_real(constraint: constraints.Constraint) -> bool:
+    while isinstance(constraint, type(constraints.real_vector)):
+        constraint = constraint.base_constraint
+    return isinstance(constraint, type(constraints.real))
 
 
 class Flow(nn.Module):

@@ -22,7 +22,7 @@ from ._memo import Memo
 __all__ = ["Bound", "FlowTransform", "Inverse"]
 
 
-class FlowTransform(TransformModule, ConditionalTransform):
+class FlowTransform(TransformModule):
     r"""An invertible map y = f(x) that evaluates itself and its log-det in one pass.
 
     A subclass writes `forward_and_log_det` and `inverse_and_log_det`, and sets
@@ -148,6 +148,10 @@ class FlowTransform(TransformModule, ConditionalTransform):
         return nn.Module.__repr__(self)
 
 
+# Not a base class: its metaclass would keep `pyro.nn.PyroModule` from adopting our modules.
+ConditionalTransform.register(FlowTransform)
+
+
 class Inverse(FlowTransform):
     """The inverse x = f⁻¹(y) of a transform, as a transform: what ``t.inv`` returns.
 
@@ -188,6 +192,10 @@ class Inverse(FlowTransform):
     def inv(self) -> FlowTransform:
         """The transform this is the inverse of."""
         return self.transform
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        object.__setattr__(self.transform, "_inv", weakref.ref(self))
 
 
 class Bound(FlowTransform):

@@ -247,7 +247,9 @@ def test_functional_call_with_other_parameters_does_not_serve():
 def test_a_bayesian_flow_is_scored_with_its_new_weights():
     t, x = _transform(), torch.randn(5, 3)
     to_pyro_module_(t)
-    t.parts[0].conditioner.last.bias = PyroSample(dist.Normal(torch.zeros(4), 1.0).to_event(1))
+    t.parts[0].conditioner.last.bias = PyroSample(
+        dist.Normal(torch.zeros(t.parts[0].conditioner.last.out_features), 1.0).to_event(1)
+    )
     y = t(x)
     assert not torch.allclose(t.inv(y), x)  # a new draw of the bias
 

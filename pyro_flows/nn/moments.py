@@ -103,8 +103,16 @@ class RunningMoments(nn.Module):
         step = (1 - self.decay) / weight
         mean = torch.where(enough, self.mean + step * (batch_mean - self.mean), self.mean)
         variance = torch.where(enough, self.variance + step * (batch_variance - self.variance), self.variance)
+        self._commit(mean, variance, torch.where(enough, weight, self.weight))
+        return mean, variance
+
+    def _commit(self, mean: Tensor, variance: Tensor, weight: Tensor) -> None:
+        if torch.compiler.is_compiling():
+            # Compiled code recomputes parts of the forward pass in the backward pass, and would do so
+            # from buffers already changed in place (wrong gradients, torch 2.13): new ones instead.
+            self.mean, self.variance, self.weight = mean.detach(), variance.detach(), weight.detach()
+            return
         with torch.no_grad():
             self.mean.copy_(mean)
             self.variance.copy_(variance)
-            self.weight.copy_(torch.where(enough, weight, self.weight))
-        return mean, variance
+            self.weight.copy_(weight)

@@ -31,7 +31,8 @@ class BatchNorm(FlowTransform):
         num_features: d for vectors, the number of channels for images.
         event_dim: 1 for vectors (*batch, d); 3 for images (*batch, C, H, W), with one pair of
             averages a channel.
-        decay: ρ in [0, 1); 0 gives plain batch statistics.
+        decay: ρ in [0, 1); 0 gives plain batch statistics. Close to 1 the gradients hardly see the
+            statistics, and deep stacks can diverge.
         eps: ε, added to the variance.
 
     Raises:
@@ -46,7 +47,7 @@ class BatchNorm(FlowTransform):
     """
 
     def __init__(
-        self, num_features: int, *, event_dim: int = 1, decay: float = 0.99, eps: float = 1e-5
+        self, num_features: int, *, event_dim: int = 1, decay: float = 0.9, eps: float = 1e-5
     ) -> None:
         super().__init__()
         if not eps > 0:
@@ -77,6 +78,6 @@ class BatchNorm(FlowTransform):
         return f"{self.features.count}, event_dim={self.features.event_dim}, decay={self.moments.decay}"
 
 
-def batch_norm(input_dim: int, *, decay: float = 0.99, eps: float = 1e-5) -> BatchNorm:
+def batch_norm(input_dim: int, *, decay: float = 0.9, eps: float = 1e-5) -> BatchNorm:
     """Return a `BatchNorm` for vectors of length `input_dim`, under the name Pyro users expect."""
     return BatchNorm(input_dim, decay=decay, eps=eps)

@@ -77,15 +77,15 @@ class Coupling(FlowTransform):
         params = self.conditioner(passive) if context is None else self.conditioner(passive, context)
         if params.dtype != passive.dtype:  # under autocast the network is coarse, the map is not
             params = params.to(passive.dtype)
-        shape, wanted = params.shape, self._params_shape
-        if shape[-len(wanted) :] == wanted:
-            return params
-        batch = shape[: len(shape) - self._active_dim]
-        if shape[len(batch) :].numel() != wanted.numel():
+        batch_dim = passive.dim() - self._active_dim
+        if context is not None and self.context_shape is not None:
+            batch_dim = max(batch_dim, context.dim() - len(self.context_shape))
+        batch, wanted = params.shape[:batch_dim], self._params_shape
+        if params.shape[batch_dim:].numel() != wanted.numel():
             raise ValueError(
-                f"expected the conditioner to give {tuple(wanted)} values an event; got shape {tuple(shape)}"
+                f"expected the conditioner to give {tuple(wanted)} values an event; got {tuple(params.shape)}"
             )
-        return params.reshape(batch + wanted)
+        return params if params.dim() == batch_dim + len(wanted) else params.reshape(batch + wanted)
 
     def _merge(self, passive: Tensor, moved: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
         cut = moved.dim() - self._active_dim

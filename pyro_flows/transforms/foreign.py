@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from pyro.distributions.conditional import ConditionalTransform
@@ -49,25 +49,30 @@ class Foreign(FlowTransform):
         self.domain, self.codomain = transform.domain, transform.codomain
         self.bijective = transform.bijective
         # What no module registers: modules inside plain transforms, and tensors for the memo to watch.
-        modules: list[nn.Module] = []
-        self.constants: list[Tensor] = []
-        _walk(transform, modules.append, self.constants.append)
-        self.inner = nn.ModuleList(m for m in modules if m is not transform)
+        inside = list(_inside(transform))
+        self.constants = [value for value in inside if isinstance(value, Tensor)]
+        self.inner = nn.ModuleList(m for m in inside if isinstance(m, nn.Module) and m is not transform)
+        self._caching = [
+            part
+            for value in inside
+            if not isinstance(value, Tensor)
+            for part in (value.modules() if isinstance(value, nn.Module) else (value,))
+        ]
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return t(x) and its log-det."""
         transform = self._fresh(context)
         y = transform(x)
         log_det = transform.log_abs_det_jacobian(x, y)
-        _empty(transform)
+        self._empty()
         return y, log_det
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return t⁻¹(y) and its log-det."""
         transform = self._fresh(context)
-        x = transform.inv(y)
+        x = transform._inv_call(y)  # making torch's inverse at the first look costs a second graph
         log_det = -transform.log_abs_det_jacobian(x, y)
-        _empty(transform)
+        self._empty()
         return x, log_det
 
     def forward_shape(self, shape: Sequence[int]) -> Size:
@@ -79,44 +84,31 @@ class Foreign(FlowTransform):
         return Size(getattr(self.foreign, "inverse_shape", Size)(Size(shape)))
 
     def _fresh(self, context: Tensor | None) -> Transform:
+        self._empty()
         if self.context_shape is None:
-            _empty(self.foreign)
             return self.foreign
         if context is None:
             raise ValueError(f"{type(self.foreign).__name__} expected a context; got none")
         return cast(ConditionalTransform, self.foreign).condition(context)
 
+    def _empty(self) -> None:
+        for here in self._caching:
+            for name, value in list(vars(here).items()):
+                if name == "_cached_x_y":
+                    object.__setattr__(here, name, (None, None))
+                elif name.startswith(("_cache_", "_cached_")) and isinstance(value, Tensor):
+                    object.__setattr__(here, name, None)
 
-def _children(transform: object) -> list[object]:
-    values = list(vars(transform).values())
-    for value in vars(transform).values():
-        if isinstance(value, list | tuple):
-            values.extend(value)
-    return values
 
-
-def _walk(transform: object, module: Callable[[nn.Module], None], constant: Callable[[Tensor], None]) -> None:
-    """Report every module and every unregistered tensor inside a transform."""
+def _inside(transform: object) -> Iterator[object]:
+    """Yield a transform, the transforms and modules in it, and its tensors that no module registers."""
+    yield transform
     if isinstance(transform, nn.Module):
-        module(transform)
         return
-    for value in _children(transform):
-        if isinstance(value, Tensor):
-            constant(value)
-        elif isinstance(value, Transform | nn.Module) and value is not getattr(transform, "_inv", None):
-            _walk(value, module, constant)
-
-
-def _empty(transform: object) -> None:
-    """Drop whatever a transform, and those inside it, have cached."""
-    inside = transform.modules() if isinstance(transform, nn.Module) else [transform]
-    for here in inside:
-        for name, value in list(vars(here).items()):
-            if name == "_cached_x_y":
-                object.__setattr__(here, name, (None, None))
-            elif name.startswith(("_cache_", "_cached_")) and isinstance(value, Tensor):
-                object.__setattr__(here, name, None)
-    if not isinstance(transform, nn.Module):
-        for value in _children(transform):
-            if isinstance(value, Transform) and value is not getattr(transform, "_inv", None):
-                _empty(value)
+    inverse = getattr(transform, "_inv", None)
+    for value in vars(transform).values():
+        for inner in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(inner, Tensor):
+                yield inner
+            elif isinstance(inner, Transform | nn.Module) and inner is not inverse:
+                yield from _inside(inner)
