@@ -92,8 +92,7 @@ class Case:
 
     def base(self, dtype=torch.float32):
         if self.positive:  # not a LogNormal: torch makes its inverse in the first call, and a second graph
-            ones = torch.ones(self.event, dtype=dtype)
-            return dist.Gamma(2 * ones, ones, validate_args=False).to_event()
+            return dist.HalfNormal(torch.ones(self.event, dtype=dtype), validate_args=False).to_event()
         return dist.Normal(torch.zeros(self.event, dtype=dtype), torch.ones((), dtype=dtype)).to_event()
 
     def flow(self, transform: FlowTransform, dtype=torch.float32) -> pf.Flow:
