@@ -17,17 +17,24 @@ def _finite(*values: Tensor) -> bool:
 
 
 def first_non_finite(flow: Flow, data: Tensor, context: Tensor | None = None) -> str:
-    """Name what made the first non-finite value in scoring `data`: a row, a layer or the base."""
-    rows = data.flatten(1) if data.dim() > 1 else data[:, None]
-    bad = (~rows.isfinite().all(-1)).nonzero().flatten()
-    if len(bad):
-        return f"the data: row {int(bad[0])} of the batch holds a NaN or an infinity"
-    if not all(_finite(p) for p in flow.parameters()):
-        name = next(n for n, p in flow.named_parameters() if not _finite(p))
-        return f"the parameter {name}"
+    """Name what made the first non-finite value in scoring `data`: a row, a weight, a layer, a gradient."""
+    for name, rows in (("data", data), ("context", context)):
+        if rows is not None and not _finite(rows):
+            bad = ~rows.isfinite().reshape(len(rows), -1).all(-1)
+            return f"the {name}: row {int(bad.nonzero()[0])} of the batch holds a NaN or an infinity"
+    for name, parameter in flow.named_parameters():
+        if not _finite(parameter):
+            return f"the parameter {name}"
     with torch.no_grad():
-        _, found = _inwards(flow.transform, "transform", data, context)
-    return found or "the base distribution's log_prob"
+        x, found = _inwards(flow.transform, "transform", data, context)
+        if found:
+            return found
+        if not _finite(flow(context).base_dist.log_prob(x)):
+            return "the base distribution's log_prob"
+    for name, parameter in flow.named_parameters():
+        if parameter.grad is not None and not _finite(parameter.grad):
+            return f"the gradient of {name}"
+    return "a sum over rows or layers"
 
 
 def _inwards(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["Source", "source_of"]
+__all__ = ["Source", "source_of", "split"]
 
 
 class Source(Protocol):
@@ -22,15 +23,27 @@ class Source(Protocol):
     def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield x and context of each batch of row indices, on the source's device."""
 
+    def checksum(self) -> int:
+        """Return a number that tells these rows from others; 0 where rows may change when read."""
+
 
 class TensorSource:
     """Rows of a tensor that lies on the device as a whole."""
 
-    def __init__(self, data: Tensor, context: Tensor | None) -> None:
+    def __init__(self, data: Tensor, context: Tensor | None, *, finite: bool) -> None:
         if data.dim() < 1 or len(data) == 0:
             raise ValueError(f"expected data of shape (rows, *event); got {tuple(data.shape)}")
-        if context is not None and len(context) != len(data):
-            raise ValueError(f"expected {len(data)} rows of context, as many as of data; got {len(context)}")
+        if context is not None and (context.dim() < 1 or len(context) != len(data)):
+            raise ValueError(
+                f"expected {len(data)} rows of context, as many as of data; got shape {tuple(context.shape)}"
+            )
+        for name, rows in (("data", data), ("context", context)):
+            if finite and rows is not None and not bool(rows.isfinite().all()):
+                bad = ~rows.isfinite().reshape(len(rows), -1).all(-1)
+                raise ValueError(
+                    f"expected finite {name}; got a NaN or an infinity in {int(bad.sum())} rows, "
+                    f"the first is row {int(bad.nonzero()[0])}"
+                )
         self.data, self.context = data, context
 
     def __len__(self) -> int:
@@ -41,6 +54,10 @@ class TensorSource:
         for index in indices:
             index = index.to(self.data.device)
             yield self.data[index], None if self.context is None else self.context[index]
+
+    def checksum(self) -> int:
+        """Return the CRC of the first thousand rows."""
+        return zlib.crc32(bytes(self.data[:1000].cpu().contiguous().view(torch.uint8).numpy()))
 
 
 class DatasetSource:
@@ -59,20 +76,36 @@ class DatasetSource:
     def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the rows as torch's `DataLoader` collates them."""
         order = [index.tolist() for index in indices]
+        # A generator of its own keeps the loader from drawing from the global one.
         for batch in DataLoader(self.data, batch_sampler=order, generator=torch.Generator()):
-            x, context = (*batch, None)[:2] if isinstance(batch, list | tuple) else (batch, None)
+            pair = batch if isinstance(batch, list | tuple) else (batch,)
+            if not (1 <= len(pair) <= 2 and all(isinstance(part, Tensor) for part in pair)):
+                raise TypeError(
+                    f"expected a dataset of rows x, or of pairs (x, context); got {_kinds(batch)}"
+                )
+            x, context = (*pair, None)[:2]
             yield self._moved(x), None if context is None else self._moved(context)
 
     def _moved(self, x: Tensor) -> Tensor:
-        return x.to(self.device, self.dtype if x.is_floating_point() else None)
+        return x.to(self.device, self.dtype)
+
+    def checksum(self) -> int:
+        """Return 0: a data set may give other rows each time."""
+        return 0
 
 
-def source_of(data: Any, context: Any, *, like: nn.Module) -> Source:
+def _kinds(batch: Any) -> str:
+    if isinstance(batch, list | tuple):
+        return f"({', '.join(type(part).__name__ for part in batch)})"
+    return type(batch).__name__
+
+
+def source_of(data: Any, context: Any, *, like: nn.Module, finite: bool = False) -> Source:
     """Return the rows of `data`, with the dtype and device of the module `like`.
 
     Raises:
         TypeError: where `data` is no array, tensor or dataset.
-        ValueError: where it is empty or holds no rows of events.
+        ValueError: where it is empty, holds no rows of events, or should be `finite` and is not.
     """
     tensors = (*like.parameters(), *like.buffers())
     kind = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
@@ -85,11 +118,14 @@ def source_of(data: Any, context: Any, *, like: nn.Module) -> Source:
         if not isinstance(value, Tensor):
             array = np.asarray(value)
             if array.dtype.kind not in "biuf":
-                raise TypeError(f"expected {name} as numbers; got {type(value).__name__} of {array.dtype}")
+                raise TypeError(
+                    f"expected {name} as an array, tensor or dataset of numbers; got {type(value).__name__}"
+                )
             value = torch.tensor(array)
         return value.detach().to(kind.device, kind.dtype)
 
-    return TensorSource(moved(data, "data"), None if context is None else moved(context, "context"))
+    rows = None if context is None else moved(context, "context")
+    return TensorSource(moved(data, "data"), rows, finite=finite)
 
 
 class _Rows:
@@ -104,16 +140,24 @@ class _Rows:
     def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         return self.source.batches(self.rows[index] for index in indices)
 
+    def checksum(self) -> int:
+        return self.source.checksum()
+
 
 def split(source: Source, validation: Any, *, like: nn.Module, seed: int) -> tuple[Source, Source | None]:
     """Return training rows and validation rows: a fraction drawn by `seed`, or data of their own."""
     if not isinstance(validation, int | float):
         pair = validation if isinstance(validation, tuple) else (validation, None)
-        return source, source_of(*pair, like=like)
+        if len(pair) != 2:
+            raise ValueError(f"expected validation data as (data, context); got {len(pair)} parts")
+        return source, source_of(*pair, like=like, finite=True)
     if not 0 <= validation < 1:
         raise ValueError(f"expected a validation fraction in [0, 1); got {validation}")
     count = round(validation * len(source))
     if validation and not 0 < count < len(source):
-        raise ValueError(f"expected rows enough to hold out {validation:.0%} of them; got {len(source)}")
+        raise ValueError(
+            f"expected enough rows to hold out {validation:.3g} of them; got {len(source)}: "
+            "give validation=0 for none"
+        )
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
     return _Rows(source, order[count:]), _Rows(source, order[:count]) if count else None

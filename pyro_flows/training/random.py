@@ -1,33 +1,35 @@
-"""The state of every random number generator that a run may draw from."""
+"""Random numbers that depend on the seed and the step alone, so that no generator's state need be saved."""
 
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
-__all__ = ["random_state", "set_random_state"]
+__all__ = ["restored_generators", "seed_generators"]
 
 
-def random_state() -> dict[str, Any]:
-    """Return the states of torch's, numpy's and Python's generators as tensors and plain values."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 (the global generator is the point)
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [name, [int(k) for k in keys], *rest],
-        "python": random.getstate(),
-    }
+def seed_generators(*key: int, device: torch.device) -> None:
+    """Seed torch's, numpy's and Python's global generators from non-negative integers."""
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (data sets and modules draw from the global generator)
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed walks all devices: 0.1 ms
+    else:
+        torch.manual_seed(seed)
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Set the generators to what `random_state` returned."""
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
-    version, values, gauss = state["python"]
-    random.setstate((version, tuple(values), gauss))
+@contextmanager
+def restored_generators(device: torch.device) -> Iterator[None]:
+    """Give the caller's generators back as they were."""
+    numpy, python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        np.random.set_state(numpy)  # noqa: NPY002
+        random.setstate(python)

@@ -22,14 +22,14 @@ class Settings:
 
     Args:
         epochs: passes over the data; None makes about 8,000 steps of it, at least 10 passes.
-        batch_size: rows a step, over all processes together.
+        batch_size: rows a step, over all processes together; an epoch's last, smaller batch is left out.
         learning_rate: Adam's, multiplied by `schedule`.
         schedule: a function of progress in [0, 1].
-        clip: bound of the gradient's norm.
+        clip: bound of the gradient's norm; `math.inf` for none.
         patience: epochs without a better validation loss before stopping; None waits for a quarter
             of all epochs, at least 10.
         precision: "no" or "bf16", which runs the networks in bfloat16 and keeps log-dets as they are.
-        seed: of the split, the order and everything random inside the flow.
+        seed: of the split, the order and everything random inside the flow and the data set.
         progress: whether to show a bar, where tqdm is installed.
         checkpoint_every: seconds between two checkpoints.
     """
@@ -46,10 +46,16 @@ class Settings:
     checkpoint_every: float = 10.0
 
     def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience", "seed"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, int):
+                raise TypeError(f"expected {name} as an integer; got {value!r}")
         for name in ("epochs", "batch_size", "learning_rate", "clip", "patience"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"expected {name} > 0; got {value}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"expected a seed in [0, 2³²); got {self.seed}")
         if self.precision not in ("no", "bf16"):
             raise ValueError(f'expected precision "no" or "bf16"; got {self.precision!r}')
 

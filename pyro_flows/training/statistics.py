@@ -47,14 +47,26 @@ def recompute_statistics(
 def recompute(
     transform: FlowTransform, source: Source, *, at_most: int | None = None, batch_size: int = 4096
 ) -> None:
-    """Set the running statistics inside `transform` from the first `at_most` rows of `source`."""
+    """Set the running statistics inside `transform` from `source`, or `at_most` so many rows of it."""
     if not any(isinstance(m, RunningMoments) for m in transform.modules()):
         return
-    rows = torch.arange(min(len(source), at_most or len(source)))
+    rows = torch.arange(len(source))
+    if at_most is not None and at_most < len(source):  # the first ones may be of one kind
+        rows = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:at_most]
     pairs = list(source.batches(rows.split(batch_size)))
     batches, contexts = [x for x, _ in pairs], [c for _, c in pairs]
     with torch.no_grad(), _in_eval_mode(transform):
         _inwards(transform, batches, contexts)
+
+
+@contextmanager
+def restored_statistics(module: nn.Module) -> Iterator[None]:
+    """Give all running averages back as they were."""
+    moments = [m for m in module.modules() if isinstance(m, RunningMoments)]
+    states = [{name: b.clone() for name, b in m.named_buffers()} for m in moments]
+    yield
+    for m, state in zip(moments, states, strict=True):
+        m.load_state_dict(state)
 
 
 @contextmanager
@@ -102,14 +114,19 @@ def _in_call_order(transform: nn.Module, run: Callable[[], Any]) -> list[Running
     return list(dict.fromkeys(order))
 
 
+def _arguments(y: Tensor, event_dim: int = 1) -> tuple[Tensor, int]:
+    """Take what `RunningMoments` takes."""
+    return y, event_dim
+
+
 def _set(moments: RunningMoments, run: Callable[[], Any]) -> None:
     """Run, and set the averages to the moments of everything that came by."""
     count = torch.zeros((), dtype=torch.float64)
     mean, squares = (torch.zeros(moments.mean.shape, dtype=torch.float64) for _ in range(2))
 
-    def collect(_: nn.Module, args: tuple[Any, ...]) -> None:
+    def collect(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         nonlocal count, mean, squares
-        y, event_dim = args
+        y, event_dim = _arguments(*args, **named)
         new_mean, new_variance, rows = (t.cpu().double() for t in batch_moments(y, event_dim))
         new = rows * y.shape[y.dim() - event_dim + 1 :].numel()
         total = (count + new).clamp(min=1)
@@ -118,7 +135,7 @@ def _set(moments: RunningMoments, run: Callable[[], Any]) -> None:
         mean = mean + step * new / total
         count = count + new
 
-    hook = moments.register_forward_pre_hook(collect)
+    hook = moments.register_forward_pre_hook(collect, with_kwargs=True)
     try:
         run()
     finally:

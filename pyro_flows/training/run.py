@@ -1,0 +1,239 @@
+"""One run of `fit`: its loop, its checkpoints and what it keeps."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..flow import Flow
+from . import checkpoint as files
+from .blame import first_non_finite
+from .data import Source, source_of, split
+from .process import process_of
+from .progress import progress_bar
+from .random import seed_generators
+from .settings import History, Settings
+from .statistics import recompute, restored_statistics
+
+__all__ = ["NonFiniteLoss", "Run"]
+
+State = dict[str, Tensor]
+
+STATISTICS_ROWS = 20_000
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss or its gradient became NaN or infinite; the flow keeps its last good weights."""
+
+
+class _Loss(nn.Module):
+    """The mean negative log-density, as a module for data parallelism to wrap."""
+
+    def __init__(self, flow: nn.Module) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return -self.flow(context).log_prob(x).mean()
+
+
+class Run:
+    """One run; what must survive a kill is what `_save` writes."""
+
+    def __init__(
+        self, flow: Flow, data: Any, context: Any, validation: Any, path: Any, settings: Settings
+    ) -> None:
+        self.flow, self.settings, self.path = flow, settings, path
+        self.parameters = [p for p in flow.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("expected a flow with parameters to train; got none")
+        self.process = process_of(self.parameters[0].device)
+        self.device = self.process.device
+        if self.device.type == "cuda":
+            flow.to(self.device)  # of several processes, each has a GPU of its own
+        source = source_of(data, context, like=flow, finite=True)
+        self.train, self.val = split(source, validation, like=flow, seed=settings.seed)
+        self.batch_size = min(settings.batch_size, len(self.train))
+        if self.batch_size % self.process.world:
+            raise ValueError(
+                f"expected a batch_size divisible by {self.process.world} processes; got {self.batch_size}"
+            )
+        self.steps_per_epoch = len(self.train) // self.batch_size
+        self.epochs = settings.epochs or max(10, math.ceil(8000 / self.steps_per_epoch))
+        self.patience = (settings.patience or max(10, self.epochs // 4)) if self.val else self.epochs
+        self.loss = self.process.prepare(_Loss(flow))
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=settings.learning_rate, fused=self.device.type in ("cpu", "cuda")
+        )
+        self.history = History()
+        self.kept = self._weights()  # the best, or before the first validation some that gave a finite loss
+        self.epoch = self.step = 0  # the step within the epoch
+        self.total = 0.0  # of the losses in this epoch
+        self.done = False
+
+    def __call__(self) -> History:
+        """Resume, train, leave the flow with its best weights and return the losses."""
+        self.started = time.perf_counter()
+        self._load()
+        shown = self.settings.progress and self.process.rank == 0
+        bar = progress_bar(self.epochs, self.epoch, shown=shown)
+        try:
+            while not self.done:
+                self._train_epoch()
+                self._end_epoch()
+                bar.update(1)
+                bar.set_postfix_str(self._summary())
+        finally:
+            bar.close()
+            self.flow.eval()
+        return self.history
+
+    def _train_epoch(self) -> None:
+        self.flow.train()
+        batches = self.train.batches(self._order()[self.step :])
+        while self.step < self.steps_per_epoch:
+            self._seed(0)
+            self._step(*next(batches))
+            if self._is_due():
+                self._save()
+
+    def _seed(self, use: int) -> None:
+        key = (self.settings.seed, self.history.steps, self.process.rank, use)
+        seed_generators(*key, device=self.device)
+
+    def _order(self) -> list[Tensor]:
+        """Return this process's rows of each step in the epoch; depends on seed and epoch alone."""
+        generator = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * (self.epoch + 1))
+        rows = torch.randperm(len(self.train), generator=generator)
+        batches = rows[: self.steps_per_epoch * self.batch_size].split(self.batch_size)
+        return [batch[self.process.rank :: self.process.world] for batch in batches]
+
+    def _step(self, x: Tensor, context: Tensor | None) -> None:
+        progress = self.history.steps / (self.epochs * self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self.settings.schedule(progress)
+        self.optimizer.zero_grad()
+        with self._autocast():
+            loss = self.loss(x, context)
+        loss.backward()
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        value = self.process.mean(float(loss.detach()))
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            self._give_up(x, context)
+        if self.step == 0 and self.history.best_epoch < 0:
+            self.kept = self._weights()
+        nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
+        self.optimizer.step()
+        self.total += value
+        self.step += 1
+        self.history.steps += 1
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.settings.precision == "no":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _weights(self) -> State:
+        return {name: value.clone() for name, value in self.flow.state_dict().items()}
+
+    def _give_up(self, x: Tensor, context: Tensor | None) -> None:
+        self.flow.eval()
+        with self._autocast():
+            culprit = first_non_finite(self.flow, x, context)
+        self.flow.load_state_dict(self.kept)
+        raise NonFiniteLoss(
+            f"the loss or its gradient became non-finite at step {self.history.steps}; first in {culprit}. "
+            "The flow keeps its last good weights; a smaller learning_rate or clip may help"
+        )
+
+    def _end_epoch(self) -> None:
+        self.history.train_loss.append(self.total / self.steps_per_epoch)
+        self._seed(1)
+        self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
+        if self.val is not None:
+            with restored_statistics(self.flow):
+                self._validate(self.val)
+        self.done = self.epoch >= self.epochs or self.epoch - 1 - self.history.best_epoch >= self.patience
+        if self.done:
+            if self.history.best_epoch >= 0:
+                self.flow.load_state_dict(self.kept)
+            else:
+                recompute(self.flow.transform, self.train, at_most=STATISTICS_ROWS)
+        if self.done or self._is_due():
+            self._save()
+
+    def _validate(self, rows: Source) -> None:
+        recompute(self.flow.transform, self.train, at_most=STATISTICS_ROWS)
+        self.flow.eval()
+        mine = torch.arange(self.process.rank, len(rows), self.process.world)
+        total = 0.0
+        with torch.no_grad():
+            for x, context in rows.batches(mine.split(4096)):
+                total -= float(self.flow(context).log_prob(x).double().sum())
+        loss = self.process.mean(total) * self.process.world / len(rows)
+        if math.isfinite(loss) and loss < self.history.best_loss:
+            self.history.best_epoch = self.epoch - 1
+            self.kept = self._weights()
+        self.history.val_loss.append(loss)
+
+    def _summary(self) -> str:
+        text = f"train {self.history.train_loss[-1]:.4f}"
+        if self.history.val_loss:
+            text += f", validation {self.history.val_loss[-1]:.4f}, best {self.history.best_loss:.4f} nats"
+        return text
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a resumed run must share with the one before."""
+        told = vars(self.settings) | {"schedule": [self.settings.schedule(i / 4) for i in range(5)]}
+        for name in ("progress", "checkpoint_every"):
+            del told[name]
+        rows = {"training rows": len(self.train), "validation rows": len(self.val or ())}
+        shapes = {f"{name} of shape": list(value.shape) for name, value in self.flow.state_dict().items()}
+        return told | rows | {"data with the checksum": self.train.checksum()} | shapes
+
+    def _is_due(self) -> bool:
+        return time.perf_counter() - self.saved >= self.settings.checkpoint_every
+
+    def _save(self) -> None:
+        self.saved = time.perf_counter()
+        self.history.seconds = self.saved - self.started
+        if self.path is None or self.process.rank != 0:
+            return
+        state = {
+            "kind": "training run",
+            "identity": self._identity(),
+            "flow": self.flow.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": vars(self.history),
+            "kept": self.kept,
+            "progress": (self.epoch, self.step, self.total, self.done),
+        }
+        files.save(state, self.path)
+
+    def _load(self) -> None:
+        state = None
+        if self.process.rank == 0 and self.path is not None and os.path.exists(self.path):
+            state = files.load(self.path, kind="training run")
+        state = self.process.of_first(state)  # no other process need see the file
+        if state is None:
+            self._save()
+            return
+        theirs, mine = state["identity"], self._identity()
+        for name in theirs | mine:
+            if theirs.get(name) != mine.get(name):
+                raise ValueError(
+                    f"{self.path} is of another run: expected {name} {theirs.get(name)}; got {mine.get(name)}"
+                )
+        self.flow.load_state_dict(state["flow"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = History(**state["history"])
+        self.kept = {name: value.to(self.device) for name, value in state["kept"].items()}
+        self.epoch, self.step, self.total, self.done = state["progress"]
+        self.saved = time.perf_counter()
+        self.started -= self.history.seconds
