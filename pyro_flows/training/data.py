@@ -116,12 +116,12 @@ def source_of(data: Any, context: Any, *, like: nn.Module, finite: bool = False)
 
     def moved(value: Any, name: str) -> Tensor:
         if not isinstance(value, Tensor):
-            array = np.asarray(value)
+            array = np.array(value, order="C")
             if array.dtype.kind not in "biuf":
                 raise TypeError(
                     f"expected {name} as an array, tensor or dataset of numbers; got {type(value).__name__}"
                 )
-            value = torch.tensor(array)
+            value = torch.from_numpy(array)
         return value.detach().to(kind.device, kind.dtype)
 
     rows = None if context is None else moved(context, "context")

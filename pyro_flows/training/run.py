@@ -18,6 +18,7 @@ from .data import Source, source_of, split
 from .process import process_of
 from .progress import progress_bar
 from .random import seed_generators
+from .scale import warn_of_scale
 from .settings import History, Settings
 from .statistics import recompute, restored_statistics
 
@@ -128,6 +129,8 @@ class Run:
             self._give_up(x, context)
         if self.step == 0 and self.history.best_epoch < 0:
             self.kept = self._weights()
+        if self.history.steps == 0 and self.process.rank == 0:
+            warn_of_scale(self.flow, x, context)
         nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
         self.optimizer.step()
         self.total += value
