@@ -32,7 +32,7 @@ def _couplings(
     layers: list[FlowTransform] = []
     for i in range(depth):
         # Two ways to halve, so that no two elements stay on the same side throughout.
-        halving = Alternating if i % 4 < 2 else Halves
+        halving = Halves if i % 4 < 2 or input_dim == 2 else Alternating
         partition = halving(input_dim, swap=i % 2 == 1)
         passive, active = partition.passive_shape.numel(), partition.active_shape.numel()
         net = conditioner(passive, elementwise.num_params * active)
@@ -88,8 +88,8 @@ def real_nvp(
 ) -> Chain:
     """Affine couplings: base → data, event_dim 1.
 
-    Each half of the vector moves in turn; the halves are the even and the odd elements in two layers, the
-    first and the last ones in the next two, and so on.
+    Each half of the vector moves in turn; the halves are the first and the last elements in two layers, the
+    even and the odd ones in the next two, and so on.
 
     Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, arXiv:1605.08803.
 

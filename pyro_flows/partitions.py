@@ -28,6 +28,10 @@ class Partition(nn.Module):
     def merge(self, passive: Tensor, active: Tensor) -> Tensor:
         """Return the y that `split` makes these parts of."""
 
+    def mirrors(self, other: Partition) -> bool:
+        """Whether the passive part is known to be the other's active part, and the reverse."""
+        return False
+
 
 def _at_least_two(size: int) -> int:
     if size < 2:
@@ -69,6 +73,12 @@ class Halves(Partition):
     def merge(self, passive: Tensor, active: Tensor) -> Tensor:
         """Concatenate the halves."""
         return torch.cat((active, passive) if self.swap else (passive, active), -1)
+
+    def mirrors(self, other: Partition) -> bool:
+        """Whether `other` is the same cut with the parts swapped."""
+        if not (isinstance(other, Halves) and other.event_shape == self.event_shape):
+            return False
+        return other.swap != self.swap
 
     def extra_repr(self) -> str:
         """Name the arguments."""
@@ -112,6 +122,12 @@ class Alternating(Partition):
         if size % 2:
             odd = nn.functional.pad(odd, (0, 1))
         return torch.stack((even, odd), -1).flatten(-2)[..., :size]
+
+    def mirrors(self, other: Partition) -> bool:
+        """Whether `other` is the same cut with the parts swapped."""
+        if not (isinstance(other, Alternating) and other.event_shape == self.event_shape):
+            return False
+        return other.swap != self.swap
 
     def extra_repr(self) -> str:
         """Name the arguments."""

@@ -62,16 +62,28 @@ class Coupling(FlowTransform):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and Σ log g′."""
         self._check(x.shape, self.domain_shape, self._event_dim)
-        passive, active = self.partition.split(x)
-        moved, slope = self.elementwise.forward(active, self._params(passive, context), self._active_dim)
-        return self._merge(passive, moved, slope)
+        passive, active, log_det = self.move(*self.partition.split(x), context)
+        return self.partition.merge(passive, active), log_det
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x and −Σ log g′."""
         self._check(y.shape, self.codomain_shape, self._event_dim)
-        passive, active = self.partition.split(y)
-        moved, slope = self.elementwise.inverse(active, self._params(passive, context), self._active_dim)
-        return self._merge(passive, moved, slope)
+        passive, active, log_det = self.move(*self.partition.split(y), context, inverse=True)
+        return self.partition.merge(passive, active), log_det
+
+    def move(
+        self, passive: Tensor, active: Tensor, context: Tensor | None = None, *, inverse: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the passive part, the moved active part and the log-det, not yet merged."""
+        g = self.elementwise.inverse if inverse else self.elementwise.forward
+        active, slope = g(active, self._params(passive, context), self._active_dim)
+        cut = active.dim() - self._active_dim
+        if passive.dim() != active.dim() or passive.shape[:cut] != active.shape[:cut]:
+            # The context has more batch dimensions than the event.
+            passive = passive.expand(active.shape[:cut] + passive.shape[passive.dim() - self._active_dim :])
+        if self._active_dim > 1:
+            slope = slope.flatten(cut)
+        return passive, active, slope.squeeze(-1) if slope.shape[-1] == 1 else slope.sum(-1)
 
     def _params(self, passive: Tensor, context: Tensor | None) -> Tensor:
         params = self.conditioner(passive) if context is None else self.conditioner(passive, context)
@@ -86,14 +98,6 @@ class Coupling(FlowTransform):
                 f"expected the conditioner to give {tuple(wanted)} values an event; got {tuple(params.shape)}"
             )
         return params if params.dim() == batch_dim + len(wanted) else params.reshape(batch + wanted)
-
-    def _merge(self, passive: Tensor, moved: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        cut = moved.dim() - self._active_dim
-        if passive.dim() != moved.dim() or passive.shape[:cut] != moved.shape[:cut]:
-            # The context has more batch dimensions than the event.
-            passive = passive.expand(moved.shape[:cut] + passive.shape[passive.dim() - self._active_dim :])
-        log_det = slope.sum(-1) if self._active_dim == 1 else slope.flatten(cut).sum(-1)
-        return self.partition.merge(passive, moved), log_det
 
 
 def coupling(
