@@ -97,11 +97,15 @@ def kill_and_resume(case, moments):
                 process = fork.Process(target=run, args=(case, path))
                 process.start()
                 process.join(wait if kills < 2 else None)  # twice in the same run, then leave it alone
-                if process.exitcode is not None:
+                if process.exitcode is None:
+                    process.kill()
+                    process.join()
+                    kills += 1
+                elif kills:
                     break
-                process.kill()
-                process.join()
-                kills += 1
+                else:  # it was faster than the first run: again, to be killed sooner
+                    path.unlink()
+                    wait *= 0.7
             resumed = torch.load(path, weights_only=True)
             wrong = differences(whole, resumed)
             print(

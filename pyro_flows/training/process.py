@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import torch
@@ -51,7 +52,10 @@ class AcceleratedProcess(Process):
 
     def prepare(self, loss: nn.Module) -> nn.Module:
         """Wrap the module for data parallelism, which averages gradients over processes."""
-        return self.accelerator.prepare_model(loss)
+        with warnings.catch_warnings():
+            # The option's new name is neither in older torch nor in Accelerate.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return self.accelerator.prepare_model(loss)
 
     def mean(self, value: float) -> float:
         """Average a number over processes."""

@@ -1,0 +1,133 @@
+"""Two processes under torchrun agree with one. Run as a program, this file is one of the processes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import pyro_flows as pf
+
+pytest.importorskip("accelerate")
+
+DATA = torch.randn(250, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 2 + 1
+CONTEXT = DATA[:, :1].sin()
+
+
+def new(norm):
+    torch.manual_seed(1)
+    torch.set_default_dtype(torch.float64)
+    options = {"depth": 3, "hidden": (16,), "context_dim": 1}
+    flow = pf.Flow([*pf.real_nvp(3, norm=norm, **options), pf.transforms.BatchNorm(3)])
+    torch.set_default_dtype(torch.float32)
+    return flow
+
+
+def fit(norm, path=None, **options):
+    """Fit for 52 steps: 4 epochs of 13, each of them validated; 225 rows are trained on."""
+    flow = new(norm)
+    options = {"epochs": 4, "batch_size": 17, "learning_rate": 5e-3, "progress": False} | options
+    pairs = options.pop("pairs", False)
+    given = {"data": TensorDataset(DATA, CONTEXT)} if pairs else {"data": DATA, "context": CONTEXT}
+    history = pf.fit(flow, checkpoint=path, **given, **options)
+    return {
+        "flow": flow.state_dict(),
+        "losses": [history.train_loss, history.val_loss],
+        "steps": history.steps,
+    }
+
+
+CASES = {
+    "batch norm": {"norm": pf.transforms.BatchNorm, "batch_size": 18},
+    "act norm": {"norm": pf.transforms.ActNorm, "batch_size": 18},
+    "last weights": {"norm": pf.transforms.BatchNorm, "batch_size": 18, "validation": 0, "pairs": True},
+}
+
+
+def spread(one, two):
+    """Return the largest difference between two results."""
+    weights = [
+        (one["flow"][name] - two["flow"][name]).abs().max()
+        for name in one["flow"]
+        if one["flow"][name].is_floating_point()
+    ]
+    losses = [
+        abs(torch.tensor(a) - torch.tensor(b)).max()
+        for a, b in zip(one["losses"], two["losses"], strict=True)
+        if a
+    ]
+    return float(max(*weights, *losses))
+
+
+def act(folder):
+    """Be one of the processes: fit every case, resume one, be refused another."""
+    from pyro_flows.training import checkpoint
+
+    rank = os.environ["RANK"]
+    os.chdir(folder)
+    mine = f"rank-{rank}"
+    os.mkdir(mine)  # each has its own view of the checkpoint's folder: the first one's counts
+    results = {name: fit(**case) for name, case in CASES.items()}
+    save, saved = checkpoint.save, []
+
+    def stop(state, path):
+        save(state, path)
+        saved.append(path)
+
+    checkpoint.save = stop
+    whole = fit(**CASES["batch norm"], path=f"{mine}/run", checkpoint_every=0)
+    results["resumed"] = fit(**CASES["batch norm"], path=f"{mine}/run")
+    results["checkpoints"] = len(saved)
+    results["same"] = spread(whole, results["resumed"])
+    try:
+        fit(pf.transforms.ActNorm, batch_size=17)
+    except ValueError as error:
+        results["refusal"] = str(error)
+    torch.save(results, f"{mine}.pt")
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, "--module", "tests.test_distributed", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"rank-{i}.pt", weights_only=True) for i in range(2)], folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_agree_with_one(ranks, case):
+    alone = fit(**CASES[case])
+    assert alone["steps"] >= 48
+    one, two = (rank[case] for rank in ranks[0])
+    print(case, spread(alone, one), spread(one, two))
+    assert spread(one, two) == 0
+    assert spread(alone, one) < 1e-6
+
+
+def test_the_first_rank_alone_writes_and_reads(ranks):
+    results, folder = ranks
+    assert results[0]["checkpoints"] > 48
+    assert results[1]["checkpoints"] == 0
+    assert [p.name for p in (folder / "rank-0").iterdir()] == ["run"]
+    assert list((folder / "rank-1").iterdir()) == []
+    assert results[0]["same"] == results[1]["same"] == 0
+
+
+def test_a_batch_that_does_not_divide_is_refused(ranks):
+    for rank in ranks[0]:
+        assert rank["refusal"] == "expected a batch_size divisible by 2 processes; got 17"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    act(sys.argv[1])
