@@ -239,7 +239,7 @@ CASES: dict[str, Case] = {
     "inverse-batch-norm": Case("BatchNorm", lambda: tr.BatchNorm(3).inv, single=True),
     "inverse-bounded": Case(
         "Chain",
-        lambda: pf.Chain([_nvp(), dist.transforms.ExpTransform()]).inv,
+        lambda: pf.Chain([_nvp(), dist.transforms.SoftplusTransform()]).inv,
         positive=True,
         outside=FOREIGN,
     ),
