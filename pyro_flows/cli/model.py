@@ -10,7 +10,7 @@ import torch
 
 from .. import families
 from ..flow import Flow
-from ..training import checkpoint
+from ..training import History, checkpoint
 from ..transforms import Chain, Standardize
 from .errors import InputError
 
@@ -27,7 +27,7 @@ class Model:
     options: dict[str, Any]
     columns: list[str]
     flow: Flow
-    history: dict[str, Any] = field(default_factory=dict)
+    history: History = field(default_factory=History)
 
     @classmethod
     def build(cls, family: str, options: dict[str, Any], columns: list[str], data: torch.Tensor) -> Model:
@@ -41,7 +41,7 @@ class Model:
             "family": self.family,
             "options": self.options,
             "columns": self.columns,
-            "history": self.history,
+            "history": vars(self.history),
             "flow": self.flow.state_dict(),
         }
         try:
@@ -56,17 +56,27 @@ class Model:
             raise InputError(f"{path}: no such file")
         try:
             state = checkpoint.load(path, kind="model")
+            if state["family"] not in FAMILIES:
+                raise ValueError(f"no flow is called {state['family']}")
             width = len(state["columns"])
             units = Standardize(torch.zeros(width), torch.ones(width))
-            flow = _flow(state["family"], state["options"], units)
-            flow.load_state_dict(state["flow"])
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            model = cls(
+                state["family"],
+                state["options"],
+                state["columns"],
+                _flow(state["family"], state["options"], units),
+                History(**state["history"]),
+            )
+            model.flow.load_state_dict(state["flow"])
+        except RuntimeError as error:
+            raise InputError(f"{path}: not a model of ours: weights of another shape") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             text = str(error).splitlines()[0]
             raise InputError(
                 text if text.startswith(path) else f"{path}: not a model of ours: {text}"
             ) from error
-        flow.eval()
-        return cls(state["family"], state["options"], state["columns"], flow, state["history"])
+        model.flow.eval()
+        return model
 
 
 def _flow(family: str, options: dict[str, Any], units: Standardize) -> Flow:

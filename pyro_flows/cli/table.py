@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from .errors import InputError
 
-__all__ = ["Table", "read", "write"]
+__all__ = ["Table", "check_output", "read", "write"]
 
 
 @dataclass
@@ -34,7 +35,7 @@ def read(path: str, *, key: str | None = None, columns: list[str] | None = None)
     """
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: {'is a folder' if file.is_dir() else 'no such file'}")
     readers = {".csv": _read_csv, ".npy": _read_npy, ".npz": lambda f: _read_npz(f, key)}
     reader = readers.get(file.suffix.lower())
     if reader is None:
@@ -45,23 +46,25 @@ def read(path: str, *, key: str | None = None, columns: list[str] | None = None)
     kept = np.isfinite(table.values).all(axis=1)
     if not kept.all():
         row = int(np.flatnonzero(~kept)[0])
-        bad = int((~kept).sum())
-        raise InputError(
-            f"{path}: {bad} rows hold an empty cell, a NaN or an infinity, the first is row {row + 1}"
-        )
+        others = int((~kept).sum()) - 1
+        more = f", as do {others} more" if others else ""
+        raise InputError(f"{path}: row {row + 1} holds an empty cell, a NaN or an infinity{more}")
     return table
 
 
 def _read_csv(file: Path) -> Table:
     import pandas as pd
 
+    options: dict[str, Any] = {"skipinitialspace": True, "low_memory": False}
     try:
-        frame = pd.read_csv(file, skipinitialspace=True)
-        if frame.columns.size and all(_is_number(str(name)) for name in frame.columns):
-            frame = pd.read_csv(file, header=None, skipinitialspace=True)
+        first = pd.read_csv(file, header=None, nrows=1, dtype=str, **options).iloc[0]
+        named = not all(_is_number(str(name)) for name in first)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            frame = pd.read_csv(file, header=0 if named else None, index_col=False, **options)
     except pd.errors.EmptyDataError as error:
         raise InputError(f"{file}: the file is empty") from error
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:  # ParserError is a ValueError
         raise InputError(f"{file}: not a readable table: {str(error).splitlines()[0]}") from error
     return Table(frame.to_numpy(dtype=object), [str(name) for name in frame.columns])
 
@@ -117,7 +120,9 @@ def _select(table: Table, columns: list[str] | None, path: str) -> Table:
             values[:, place] = table.values[:, index].astype(np.float64)
         except (TypeError, ValueError) as error:
             name = table.columns[index]
-            raise InputError(f"{path}: column {name} holds text; choose others with --columns") from error
+            raise InputError(
+                f"{path}: column {name} holds text; choose others with --columns, and commas between cells"
+            ) from error
     if not len(values):
         raise InputError(f"{path}: no rows")
     return Table(values, [table.columns[i] for i in indices])
@@ -131,15 +136,25 @@ def _index(name: str, columns: list[str], path: str) -> int:
     raise InputError(f"{path}: no column {name}; there are {', '.join(columns[:20])}")
 
 
+def check_output(path: str, *endings: str) -> None:
+    """Refuse a name that cannot be written to, before any work is done."""
+    file = Path(path)
+    if endings and file.suffix.lower() not in endings:
+        raise InputError(f"{path}: expected a name that ends in {' or '.join(endings)}")
+    if not file.parent.is_dir():
+        raise InputError(f"{path}: no such folder: {file.parent}")
+    if file.is_dir():
+        raise InputError(f"{path}: is a folder")
+
+
 def write(path: str, values: np.ndarray[Any, Any], columns: list[str]) -> None:
     """Write a table as .csv or .npy."""
-    file = Path(path)
-    if file.suffix.lower() not in (".csv", ".npy"):
-        raise InputError(f"{path}: expected a name that ends in .csv or .npy")
     try:
-        if file.suffix.lower() == ".npy":
-            np.save(file, values)
+        if Path(path).suffix.lower() == ".npy":
+            with open(path, "wb") as file:
+                np.save(file, values)
         else:
-            np.savetxt(file, values, delimiter=",", header=",".join(columns), comments="", fmt="%.9g")
+            header = ",".join(f'"{name}"' if "," in name else name for name in columns)
+            np.savetxt(path, values, delimiter=",", header=header, comments="", fmt="%.9g", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,103 @@
+"""What the command line takes."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import __version__
+from .model import FAMILIES
+
+__all__ = ["parse"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends a wrong call with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}: see {self.prog} --help\n")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options and the name of the `command`; a wrong call exits with code 2."""
+    parser = _Parser(prog="pyro-flows", description="Normalizing flows of tables of numbers.")
+    parser.add_argument("--version", action="version", version=f"pyro-flows {__version__}")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
+
+    command = commands.add_parser("fit", help="fit a flow to a table and save it")
+    _add_data(command)
+    command.add_argument("--flow", choices=FAMILIES, default="real_nvp")
+    command.add_argument("--out", required=True, metavar="MODEL.pt")
+    command.add_argument("--depth", type=_positive, default=8, help="number of layers (8)")
+    command.add_argument("--hidden", type=_widths, default=(64, 64), help="hidden widths, such as 64,64")
+    command.add_argument("--epochs", type=_positive, help="passes over the data (about 8,000 steps)")
+    command.add_argument("--batch-size", type=_positive, default=256)
+    command.add_argument("--learning-rate", type=_rate, default=1e-3)
+    command.add_argument("--seed", type=_seed, default=0)
+    command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+
+    command = commands.add_parser(
+        "score", help="the log-density of rows, in nats: print its mean, write each"
+    )
+    command.add_argument("model", metavar="MODEL.pt")
+    _add_data(command)
+    command.add_argument("--out", metavar="SCORES.csv", help="write them too")
+
+    command = commands.add_parser("sample", help="draw rows")
+    command.add_argument("model", metavar="MODEL.pt")
+    command.add_argument("--number", "-n", type=_positive, default=1000)
+    command.add_argument("--seed", type=_seed, default=0)
+    command.add_argument("--out", required=True, metavar="SAMPLES.csv|.npy")
+
+    command = commands.add_parser("plot", help="draw the loss curve, and data against samples")
+    command.add_argument("model", metavar="MODEL.pt")
+    _add_data(command)
+    command.add_argument("--seed", type=_seed, default=0)
+    command.add_argument("--out", required=True, metavar="PLOT.png")
+
+    command = commands.add_parser("demo", help="fit two moons and a real table, and show how well")
+    command.add_argument("--out", default="out", metavar="FOLDER", help="where the pictures go (out)")
+    command.add_argument("--smoke", action="store_true", help="a few steps only, to see that it runs")
+    return parser.parse_args(arguments)
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data", metavar="DATA.csv|.npy|.npz")
+    command.add_argument(
+        "--columns", type=lambda text: text.split(","), help="names or numbers, such as a,b,3"
+    )
+    command.add_argument("--key", help="which array of an .npz file")
+
+
+def _integer(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected an integer; got {text!r}") from None
+    if not least <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"expected an integer from {least} to 2³²; got {value}")
+    return value
+
+
+def _positive(text: str) -> int:
+    return _integer(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _integer(text, 0)
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0; got {text!r}")
+    return value
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(_positive(width) for width in text.split(","))
