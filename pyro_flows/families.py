@@ -34,7 +34,7 @@ def _couplings(
         # Two ways to halve, so that no two elements stay on the same side throughout.
         halving = Halves if i % 4 < 2 or input_dim == 2 else Alternating
         partition = halving(input_dim, swap=i % 2 == 1)
-        passive, active = partition.passive_shape.numel(), partition.active_shape.numel()
+        passive, active = partition.sizes()
         net = conditioner(passive, elementwise.num_params * active)
         layers.append(Coupling(partition, elementwise, net, context_dim=context_dim))
     return layers

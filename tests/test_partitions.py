@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_flows.partitions import Alternating, Halves, Mask
+from pyro_flows.partitions import Alternating, Channels, Checkerboard, CheckerboardDepth, Halves, Mask
 
 sizes = st.integers(2, 9)
 batches = st.lists(st.integers(0, 3), max_size=2).map(tuple)
@@ -29,7 +29,8 @@ def _check(partition, batch):
     assert active.shape == (*batch, *partition.active_shape)
     assert torch.equal(partition.merge(passive, active), y)
     if 0 not in batch:
-        first = torch.cat([passive, active], -1).reshape(-1, shape.numel())[0]
+        first = torch.cat([part.flatten(len(batch)) for part in (passive, active)], -1)
+        first = first.reshape(-1, shape.numel())[0]
         assert sorted(first.tolist()) == list(range(shape.numel()))
 
 
@@ -93,3 +94,47 @@ def test_errors():
     for mask in (torch.tensor([True, True]), torch.tensor([False, False]), torch.tensor(True)):
         with pytest.raises(ValueError, match="expected"):
             Mask(mask)
+
+
+images = st.tuples(st.integers(2, 3), st.sampled_from([2, 4]), st.sampled_from([2, 6]))
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(
+    kind=st.sampled_from([Channels, Checkerboard, CheckerboardDepth]),
+    shape=images,
+    swap=st.booleans(),
+    batch=batches,
+    known=st.booleans(),
+)
+def test_images(kind, shape, swap, batch, known):
+    partition = kind(shape, swap=swap)
+    _check(partition, batch)
+    y = torch.randn(*batch, *shape)
+    any_size, other = kind(swap=swap), kind(shape if known else None, swap=not swap)
+    for ours, theirs in zip(partition.split(y), any_size.split(y), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(partition.split(y)[0], other.split(y)[1])
+    assert other.mirrors(partition) == known
+    assert not partition.mirrors(kind(shape, swap=swap))
+
+
+def test_checkerboards_by_hand():
+    y = torch.tensor([[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]])
+    rows = [[[0, 2], [5, 7], [8, 10], [13, 15]]], [[[1, 3], [4, 6], [9, 11], [12, 14]]]
+    assert [side.tolist() for side in Checkerboard().split(y)] == list(rows)
+    first = [[[0, 2], [8, 10]], [[5, 7], [13, 15]]]
+    second = [[[1, 3], [9, 11]], [[4, 6], [12, 14]]]
+    assert [side.tolist() for side in CheckerboardDepth().split(y)] == [first, second]
+
+
+@pytest.mark.parametrize("kind", [Checkerboard, CheckerboardDepth])
+def test_odd_images_name_the_padding(kind):
+    for make in (lambda: kind((1, 7, 8)), lambda: kind().split(torch.zeros(1, 7, 8))):
+        with pytest.raises(ValueError, match=r"pad to \(1, 8, 8\)"):
+            make()
+
+
+def test_one_channel_cannot_be_cut():
+    with pytest.raises(ValueError, match="at least 2 channels"):
+        Channels((1, 4, 4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 __all__ = ["DenseNet", "ResidualNet"]
 
@@ -74,6 +74,7 @@ class DenseNet(nn.Module):
             raise ValueError("expected at least one hidden layer; got none")
         self.first = nn.Linear(input_dim, hidden[0])
         self.context = _context_layer(context_dim, hidden[0])
+        self.context_shape = Size([context_dim]) if context_dim else None
         self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.last = _zeroed(nn.Linear(hidden[-1], output_dim))
         self.activation = _build(activation, inplace=True)
@@ -121,6 +122,7 @@ class ResidualNet(nn.Module):
         super().__init__()
         self.first = nn.Linear(input_dim, width)
         self.context = _context_layer(context_dim, width)
+        self.context_shape = Size([context_dim]) if context_dim else None
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(2 * blocks))
         self.last = _zeroed(nn.Linear(width, output_dim))
         self.activation = _build(activation)

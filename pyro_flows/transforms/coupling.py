@@ -30,7 +30,8 @@ class Coupling(FlowTransform):
         conditioner: a module θ that maps the passive part, and the context if there is one, to
             ``elementwise.num_params`` values for each active element: of shape
             (*batch, num_params, *active) or with these two dimensions merged into one.
-        context_dim: length of the context vector that `conditioner` takes, 0 for none.
+        context_dim: length of the context vector that `conditioner` takes; our own nets tell by
+            themselves.
 
     Raises:
         ValueError: where shapes do not fit.
@@ -50,14 +51,14 @@ class Coupling(FlowTransform):
     ) -> None:
         super().__init__()
         self.partition, self.elementwise, self.conditioner = partition, elementwise, conditioner
-        event_dim = len(partition.event_shape)
+        event_dim = partition.event_dim
         self.domain = constraints.independent(elementwise.domain, event_dim)
         self.codomain = constraints.independent(elementwise.codomain, event_dim)
         self.domain_shape = self.codomain_shape = partition.event_shape
-        if context_dim:
-            self.context_shape = Size([context_dim])
-        self._params_shape = Size([elementwise.num_params, *partition.active_shape])
-        self._event_dim, self._active_dim = event_dim, len(partition.active_shape)
+        self.context_shape = (
+            Size([context_dim]) if context_dim else getattr(conditioner, "context_shape", None)
+        )
+        self._event_dim, self._active_dim = event_dim, partition.active_dim
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and Σ log g′."""
@@ -76,7 +77,7 @@ class Coupling(FlowTransform):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the passive part, the moved active part and the log-det, not yet merged."""
         g = self.elementwise.inverse if inverse else self.elementwise.forward
-        active, slope = g(active, self._params(passive, context), self._active_dim)
+        active, slope = g(active, self._params(passive, active, context), self._active_dim)
         cut = active.dim() - self._active_dim
         if passive.dim() != active.dim() or passive.shape[:cut] != active.shape[:cut]:
             # The context has more batch dimensions than the event.
@@ -85,14 +86,15 @@ class Coupling(FlowTransform):
             slope = slope.flatten(cut)
         return passive, active, slope.squeeze(-1) if slope.shape[-1] == 1 else slope.sum(-1)
 
-    def _params(self, passive: Tensor, context: Tensor | None) -> Tensor:
+    def _params(self, passive: Tensor, active: Tensor, context: Tensor | None) -> Tensor:
         params = self.conditioner(passive) if context is None else self.conditioner(passive, context)
         if params.dtype != passive.dtype:  # under autocast the network is coarse, the map is not
             params = params.to(passive.dtype)
         batch_dim = passive.dim() - self._active_dim
         if context is not None and self.context_shape is not None:
             batch_dim = max(batch_dim, context.dim() - len(self.context_shape))
-        batch, wanted = params.shape[:batch_dim], self._params_shape
+        batch = params.shape[:batch_dim]
+        wanted = Size([self.elementwise.num_params]) + active.shape[active.dim() - self._active_dim :]
         if params.shape[batch_dim:].numel() != wanted.numel():
             raise ValueError(
                 f"expected the conditioner to give {tuple(wanted)} values an event; got {tuple(params.shape)}"
@@ -113,9 +115,10 @@ def coupling(
         context_dim: length of the context vector, 0 for none.
     """
     partition, elementwise = Halves(input_dim, swap=swap), Affine()
+    passive, active = partition.sizes()
     net = DenseNet(
-        partition.passive_shape.numel(),
-        elementwise.num_params * partition.active_shape.numel(),
+        passive,
+        elementwise.num_params * active,
         hidden_dims or (10 * input_dim, 10 * input_dim),
         context_dim=context_dim,
     )
