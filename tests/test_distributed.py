@@ -77,8 +77,8 @@ def act(folder):
         saved.append(path)
 
     checkpoint.save = stop
-    whole = fit(**CASES["batch norm"], path=f"{mine}/run", checkpoint_every=0)
-    results["resumed"] = fit(**CASES["batch norm"], path=f"{mine}/run")
+    whole = fit(**CASES["batch norm"], path=f"{mine}/run", checkpoint_every=0, epochs=1)
+    results["resumed"] = fit(**CASES["batch norm"], path=f"{mine}/run", epochs=1)
     results["checkpoints"] = len(saved)
     results["same"] = spread(whole, results["resumed"])
     try:
@@ -116,7 +116,7 @@ def test_two_ranks_agree_with_one(ranks, case):
 
 def test_the_first_rank_alone_writes_and_reads(ranks):
     results, folder = ranks
-    assert results[0]["checkpoints"] > 48
+    assert results[0]["checkpoints"] > 12
     assert results[1]["checkpoints"] == 0
     assert [p.name for p in (folder / "rank-0").iterdir()] == ["run"]
     assert list((folder / "rank-1").iterdir()) == []

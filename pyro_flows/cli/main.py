@@ -62,7 +62,10 @@ def _fit(options: argparse.Namespace) -> None:
         )
     except NonFiniteLoss as error:
         run.unlink(missing_ok=True)
-        raise InputError(f"{options.data}: {error}; nothing was saved") from error
+        what = str(error).split(". ")[0]
+        raise InputError(
+            f"{options.data}: {what}; nothing was saved: try a smaller --learning-rate"
+        ) from error
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
     if os.environ.get("RANK", "0") != "0":
