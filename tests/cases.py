@@ -18,6 +18,8 @@ from pyro_flows.elementwise import Additive, Affine
 from pyro_flows.nn import DenseNet, ResidualNet, RunningMoments
 from pyro_flows.partitions import Alternating, Halves, Mask
 
+from . import image_cases
+
 __all__ = ["CASES", "Case", "perturb"]
 
 FOREIGN = {
@@ -81,6 +83,10 @@ class Case:
     def noise(self, transform: FlowTransform, batch=(5,), dtype=torch.float32) -> Tensor:
         """A base-side tensor, in the transform's domain."""
         return transform_to(transform.domain)(torch.randn((*batch, *self.event), dtype=dtype))
+
+    def data_event(self) -> tuple[int, ...]:
+        """The shape of an event on the data side."""
+        return tuple(self.build().forward_shape(self.event))
 
     def context_of(self, batch=(5,), dtype=torch.float32) -> Tensor | None:
         return None if self.context is None else torch.randn((*batch, *self.context), dtype=dtype)
@@ -257,3 +263,4 @@ CASES: dict[str, Case] = {
     "real-nvp-batch-norm": Case("real_nvp", lambda: _nvp(norm=tr.BatchNorm)),
     "real-nvp-act-norm": Case("real_nvp", lambda: _nvp(norm=tr.ActNorm, context_dim=1), context=(1,)),
 }
+CASES |= image_cases.build(Case)

@@ -49,7 +49,7 @@ def far_round_trip(case: Case) -> None:
     """1. Far away finite, and to a relative 1e-4 for a single layer."""
     for dtype in TOLERANCE:
         t = case.bound(case.build(dtype), (64,), dtype)
-        signs = torch.randint(0, 2, (64, *case.event)) * 2 - 1
+        signs = torch.randint(0, 2, (64, *case.data_event())) * 2 - 1
         for size in (1e3, 1e6):
             y = (signs * size).to(dtype)
             x, log_det = t.inverse_and_log_det(y)
@@ -283,7 +283,7 @@ def placement(case: Case) -> None:
         flow = case.flow(t).to("meta")
         context = case.context_of()
         context = None if context is None else context.to("meta").requires_grad_()
-        y = torch.empty(5, *case.event, device="meta", requires_grad=True)
+        y = torch.empty(5, *case.data_event(), device="meta", requires_grad=True)
         with NoCPU():
             z = flow(context).rsample(() if context is not None else (5,))
             (flow(context).log_prob(z).sum() + flow(context).log_prob(y).sum()).backward()

@@ -53,10 +53,10 @@ def guide_transform(case: Case) -> None:
     context = case.context_of(())
 
     def model():
-        scales = torch.ones(3, *case.event)
+        scales = torch.ones(3, *case.data_event())
         prior = dist.LogNormal if case.bound(t, ()).codomain.check(-scales).sum() == 0 else dist.Normal
         with pyro.plate("rows", 3):
-            pyro.sample("z", prior(torch.zeros(()), scales * 2).to_event(len(case.event)))
+            pyro.sample("z", prior(torch.zeros(()), scales * 2).to_event(len(case.data_event())))
 
     def guide():
         pyro.module("t", t)
@@ -66,7 +66,7 @@ def guide_transform(case: Case) -> None:
 
     before = _parameters(t)
     assert all(abs(loss) < float("inf") for loss in _steps(model, guide))
-    assert guide().shape == (3, *case.event)
+    assert guide().shape == (3, *case.data_event())
     assert _all_moved(before, t)
 
 
@@ -86,7 +86,7 @@ def prior_under_autoguide(case: Case) -> None:
     guide = AutoNormal(model)
     assert all(abs(loss) < float("inf") for loss in _steps(model, guide))
     z = guide()["z"]
-    assert z.shape == case.event
+    assert z.shape == case.data_event()
     assert flow(context).support.check(z).all()
 
 
@@ -96,7 +96,7 @@ def prior_under_nuts(case: Case) -> None:
     mcmc = MCMC(NUTS(model, max_tree_depth=4), num_samples=10, warmup_steps=10, disable_progbar=True)
     mcmc.run()
     z = mcmc.get_samples()["z"]
-    assert z.shape == (10, *case.event)
+    assert z.shape == (10, *case.data_event())
     assert flow(context).support.check(z).all()
     assert z.unique(dim=0).shape[0] > 1
 
@@ -109,9 +109,9 @@ def conditional_distribution(case: Case) -> None:
     given = d.condition(torch.zeros(2, 3, 1) if context is None else context)
     batch = () if context is None else (2, 3)
     assert given.batch_shape == batch
-    assert given.event_shape == case.event
+    assert given.event_shape == case.data_event()
     y = given.sample((4,))
-    assert y.shape == (4, *batch, *case.event)
+    assert y.shape == (4, *batch, *case.data_event())
     torch.testing.assert_close(given.log_prob(y), case.flow(t)(context).log_prob(y.clone()))
 
 

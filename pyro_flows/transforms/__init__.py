@@ -5,8 +5,11 @@ from .batch_norm import BatchNorm, batch_norm
 from .chain import Chain
 from .coupling import Coupling, coupling
 from .foreign import Foreign
+from .multiscale import Multiscale
 from .permutation import Permutation, permutation, random_permutation, reverse
+from .reshape import Reshape
 from .scaling import DiagonalScaling, diagonal_scaling
+from .squeeze import Squeeze
 from .standardize import Standardize
 
 __all__ = [
@@ -16,7 +19,10 @@ __all__ = [
     "Coupling",
     "DiagonalScaling",
     "Foreign",
+    "Multiscale",
     "Permutation",
+    "Reshape",
+    "Squeeze",
     "Standardize",
     "act_norm",
     "batch_norm",
