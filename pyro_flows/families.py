@@ -84,6 +84,7 @@ def real_nvp(
     hidden: Sequence[int] = (64, 64),
     context_dim: int = 0,
     activation: type[nn.Module] = nn.ReLU,
+    elementwise: Elementwise | None = None,
     norm: Callable[[int], FlowTransform] | None = None,
 ) -> Chain:
     """Affine couplings: base → data, event_dim 1.
@@ -99,6 +100,8 @@ def real_nvp(
         hidden: widths of each conditioner's hidden layers.
         context_dim: length of the context vector, 0 for none.
         activation: the conditioners' nonlinearity.
+        elementwise: the map of each coupling; `pyro_flows.elementwise.Affine` where None. A smaller
+            `max_log_scale` of it is gentler on rows far from the rest.
         norm: what stands between the couplings and next to the data, called with `input_dim`: None,
             `pyro_flows.transforms.BatchNorm` or `pyro_flows.transforms.ActNorm`.
 
@@ -115,7 +118,7 @@ def real_nvp(
     def conditioner(passive: int, outputs: int) -> nn.Module:
         return DenseNet(passive, outputs, hidden, context_dim=context_dim, activation=activation)
 
-    layers = _couplings(input_dim, depth, Affine(), conditioner, context_dim)
+    layers = _couplings(input_dim, depth, elementwise or Affine(), conditioner, context_dim)
     if norm is not None:
         layers = [layer for coupling in layers for layer in (coupling, norm(input_dim))]
     return Chain(layers)

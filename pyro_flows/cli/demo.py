@@ -28,9 +28,10 @@ def demo(folder: Path, *, smoke: bool = False) -> None:
 def _two_moons(folder: Path, smoke: bool) -> None:
     truth = datasets.TwoMoons(noise=0.1)
     torch.manual_seed(0)
-    data, test = truth.sample((20_000,)), truth.sample((20_000,))
-    flow = Flow(families.real_nvp(2, depth=12))
-    history = fit(flow, data, epochs=1 if smoke else 60, progress=sys.stderr.isatty())
+    data, test = truth.sample((100_000,)), truth.sample((20_000,))
+    flow = Flow(families.real_nvp(2, depth=16))
+    epochs, rows = (1, 5000) if smoke else (16, len(data))
+    history = fit(flow, data[:rows], epochs=epochs, learning_rate=3e-3, progress=sys.stderr.isatty())
     with torch.no_grad():
         gap = (truth.log_prob(test) - flow().log_prob(test)).double()
     error = 2 * gap.std() / len(gap) ** 0.5
@@ -47,14 +48,13 @@ def _digits(folder: Path, smoke: bool) -> None:
     except ImportError as error:
         raise InputError("the real table needs scikit-learn: pip install scikit-learn") from error
     torch.manual_seed(0)
-    pixels = torch.tensor(load_digits().data, dtype=torch.get_default_dtype())
-    table = pixels + torch.rand_like(pixels)  # counts 0 … 16, made continuous
-    table = table[torch.randperm(len(table))]
-    train, test = table[:1440], table[1440:]
-    flow = Flow([families.real_nvp(64, depth=8, hidden=(128, 128)), Standardize.of(train)])
-    history = fit(
-        flow, train, epochs=1 if smoke else 100, batch_size=128, patience=20, progress=sys.stderr.isatty()
-    )
+    counts = torch.tensor(load_digits().data, dtype=torch.get_default_dtype())
+    counts = counts[torch.randperm(len(counts))]  # 0 … 16, made continuous
+    train, test = counts[:1440] + torch.rand(1440, 64), counts[1440:] + torch.rand(len(counts) - 1440, 64)
+    transform = families.real_nvp(64, hidden=(128, 128), activation=torch.nn.Tanh)
+    flow = Flow([transform, Standardize.of(train)])
+    rows = datasets.Dequantized(counts[:1440])
+    history = fit(flow, rows, epochs=1 if smoke else 150, batch_size=128, progress=sys.stderr.isatty())
     with torch.no_grad():
         gain = flow().log_prob(test).double() - _gaussian(train).log_prob(test.double())
     uncertainty = 2 * gain.std() / len(gain) ** 0.5

@@ -1,6 +1,7 @@
 """Two-dimensional toy densities: Pyro distributions with exact samples and exact log-densities."""
 
 from .checkerboard import Checkerboard
+from .dequantized import Dequantized
 from .gaussians import EightGaussians
 from .moons import TwoMoons
 from .pinwheel import Pinwheel
@@ -8,4 +9,13 @@ from .planar import Planar
 from .rings import Rings
 from .spirals import Spirals
 
-__all__ = ["Checkerboard", "EightGaussians", "Pinwheel", "Planar", "Rings", "Spirals", "TwoMoons"]
+__all__ = [
+    "Checkerboard",
+    "Dequantized",
+    "EightGaussians",
+    "Pinwheel",
+    "Planar",
+    "Rings",
+    "Spirals",
+    "TwoMoons",
+]
