@@ -21,7 +21,7 @@ def test_values_up_to_a_million_stay_finite(name, batch, value, size, seed):
     if "empty_batch" in case.outside and 0 in batch:
         batch = ()
     generator = torch.Generator().manual_seed(seed)
-    y = value + size * (torch.rand((*batch, *case.event), generator=generator) - 0.5)
+    y = value + size * (torch.rand((*batch, *case.data_event()), generator=generator) - 0.5)
     t = case.bound(t, batch)
     x, log_det = t.inverse_and_log_det(y)
     assert x.shape == y.shape
