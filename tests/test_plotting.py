@@ -163,3 +163,11 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
 def test_bad_arguments_raise(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_the_first_epochs_do_not_flatten_the_rest():
+    losses = [1e4, *(3.0 - 0.01 * i for i in range(29))]
+    figure = plotting.loss_curve(SimpleNamespace(train_loss=losses, val_loss=losses))
+    low, high = figure.axes[0].get_ylim()
+    assert low < min(losses)
+    assert high < 4

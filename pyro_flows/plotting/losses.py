@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +30,8 @@ class History(Protocol):
 def loss_curve(history: History, ax: Axes | None = None) -> Figure:
     r"""Draw training and validation loss against the epoch, and mark the best validation loss.
 
+    The loss axis spans the epochs after the first tenth, since the first ones would flatten the rest.
+
     Args:
         history: an object with lists `train_loss` and `val_loss` in nats, one entry an epoch.
         ax: where to draw; a new figure where None.
@@ -55,11 +58,18 @@ def loss_curve(history: History, ax: Axes | None = None) -> Figure:
         if losses:
             marker = "o" if len(losses) == 1 else None
             ax.plot(range(1, len(losses) + 1), losses, label=label, color=colour, lw=1.6, marker=marker)
-    seen = [(loss, epoch) for epoch, loss in enumerate(history.val_loss, 1) if abs(loss) < float("inf")]
+    seen = [(loss, epoch) for epoch, loss in enumerate(history.val_loss, 1) if math.isfinite(loss)]
     if seen:
         loss, epoch = min(seen)
         label = f"best: {loss:.3f} nats, epoch {epoch}"
         ax.plot([epoch], [loss], "o", color=MODEL, mfc="white", ms=7, mew=1.6, label=label)
+    tenth = len(history.train_loss) // 10
+    late = [
+        x for losses in (history.train_loss, history.val_loss) for x in losses[tenth:] if math.isfinite(x)
+    ]
+    if tenth and late:
+        margin = 0.05 * (max(late) - min(late)) or 1.0
+        ax.set_ylim(min(late) - margin, max(late) + margin)
     ax.set(title="Loss", xlabel="epoch", ylabel="negative log-likelihood (nats)")
     ax.locator_params(axis="x", integer=True)
     ax.grid(alpha=0.25)
