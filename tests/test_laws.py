@@ -47,8 +47,9 @@ def test_prior_under_nuts(case):
 @LATE_IMPORT
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_inductor(case):
-    laws_tracing.compiled_training(case, "inductor")
-    laws_tracing.compiled_sampling(case, "inductor")
+    for law in (laws_tracing.compiled_training, laws_tracing.compiled_sampling):
+        if law.__name__ not in case.outside:
+            law(case, "inductor")
 
 
 @LATE_IMPORT
