@@ -64,3 +64,18 @@ def test_nice_on_images_as_in_the_paper():
     y = flow().sample((7,))
     assert y.shape == (7, 1, 4, 4)
     assert flow().log_prob(y).shape == (7,)
+
+
+def test_statistics_are_recomputed_through_scales():
+    def scale(shape, squeezed):
+        return pf.Chain(
+            [tr.BatchNorm(squeezed[0], event_dim=3), tr.Squeeze(shape), tr.BatchNorm(shape[0], event_dim=3)]
+        )
+
+    t = tr.Multiscale([scale((1, 4, 8), (4, 2, 4)), scale((2, 2, 4), (8, 1, 2))]).double()
+    data = torch.randn(50, 1, 4, 8, dtype=torch.float64) * 3 + 7
+    pf.recompute_statistics(t, data, batch_size=20)
+    x = t.eval().inverse_and_log_det(data)[0]
+    for z in t.split(x):  # each feature of each latent is standardised by the last layer it passed
+        torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros_like(z[0, :, 0, 0]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(z.var((0, 2, 3)), torch.ones_like(z[0, :, 0, 0]), atol=0.02, rtol=0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..flow import Flow
 from ..nn import RunningMoments, batch_moments
 from ..transform import FlowTransform
-from ..transforms import Chain
+from ..transforms import Chain, Multiscale
 from .data import Source, source_of
 
 __all__ = ["recompute_statistics"]
@@ -88,6 +88,14 @@ def _inwards(
         for part in reversed(list(transform)):
             batches = _inwards(part, batches, contexts)
         return batches
+    if isinstance(transform, Multiscale):
+        latents: list[list[Tensor]] = [[] for _ in batches]
+        for scale, last in transform.from_data():
+            batches = _inwards(scale, batches, contexts)
+            for i, h in enumerate(batches):
+                batches[i], latent = (h, h) if last else transform.halve(h)
+                latents[i].append(latent)
+        return [transform.join(z) for z in latents]
 
     def score(i: int) -> Tensor:
         needs = transform.context_shape is not None

@@ -83,9 +83,8 @@ class Multiscale(FlowTransform):
         """Return the image and the sum of the scales' log-dets."""
         *finer, y = self.split(x)
         total: Tensor | None = None
-        for i, scale in reversed(list(enumerate(self._ordered()))):
-            if i < len(finer):
-                y = self._together(y, finer[i])
+        for scale, last in reversed(list(self.from_data())):
+            y = y if last else self._together(y, finer.pop())
             y, log_det = scale.forward_and_log_det(y, None if scale.context_shape is None else context)
             total = log_det if total is None else total + log_det
         return y, cast(Tensor, total)
@@ -96,21 +95,22 @@ class Multiscale(FlowTransform):
         latents: list[Tensor] = []
         total: Tensor | None = None
         h = y
-        for i, scale in enumerate(self._ordered()):
+        for scale, last in self.from_data():
             h, log_det = scale.inverse_and_log_det(h, None if scale.context_shape is None else context)
             total = log_det if total is None else total + log_det
-            if i < len(self.scales) - 1:
-                h, latent = self._apart(h)
-                latents.append(latent)
-        latents.append(h)
+            h, latent = (h, h) if last else self.halve(h)
+            latents.append(latent)
         batch = torch.broadcast_shapes(*(z.shape[:-3] for z in latents))
         return self.join([z.expand(batch + z.shape[-3:]) for z in latents]), cast(Tensor, total)
 
-    def _ordered(self) -> Iterator[FlowTransform]:
-        return cast(Iterator[FlowTransform], iter(self.scales))
+    def from_data(self) -> Iterator[tuple[FlowTransform, bool]]:
+        """Yield each scale, the finest first, and whether it is the last."""
+        for i, scale in enumerate(self.scales, 1):
+            yield cast(FlowTransform, scale), i == len(self.scales)
 
     @staticmethod
-    def _apart(h: Tensor) -> tuple[Tensor, Tensor]:
+    def halve(h: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the channels that the next scale gets, and those that are left to the noise."""
         channels = h.shape[-3]
         kept, latent = h.split([channels - channels // 2, channels // 2], -3)
         return kept, latent
