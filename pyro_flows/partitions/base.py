@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from torch import Size, Tensor, nn
 
@@ -49,15 +50,16 @@ class TwoSided(Partition):
     """A cut whose sides change roles with `swap`; a subclass writes `cut` and `join`.
 
     Args:
-        event_shape: shape of an event, or None for any.
+        event_shape: shape of an event, a vector's as a number; None for any.
         swap: read the second side and change the first.
     """
 
-    def __init__(self, event_shape: Size | None, *, swap: bool) -> None:
+    def __init__(self, event_shape: int | Sequence[int] | None = None, *, swap: bool = False) -> None:
         super().__init__()
-        self.event_shape, self.swap = event_shape, swap
+        self.swap = swap
         if event_shape is not None:
-            passive, active = self.sides(event_shape)
+            self.event_shape = Size([event_shape] if isinstance(event_shape, int) else event_shape)
+            passive, active = self.sides(self.event_shape)
             self.passive_shape, self.active_shape = (active, passive) if swap else (passive, active)
 
     @abstractmethod

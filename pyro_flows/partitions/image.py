@@ -25,7 +25,7 @@ class Channels(TwoSided):
     """The first ⌈C/2⌉ channels are passive and the rest active, or with `swap` the reverse.
 
     Args:
-        image_shape: (C, H, W) with C at least 2; None for any.
+        event_shape: (C, H, W) with C at least 2; None for any.
         swap: read the last ⌊C/2⌋ channels and change the first ones instead.
 
     Raises:
@@ -39,9 +39,6 @@ class Channels(TwoSided):
     """
 
     event_dim = active_dim = 3
-
-    def __init__(self, image_shape: tuple[int, int, int] | None = None, *, swap: bool = False) -> None:
-        super().__init__(None if image_shape is None else Size(image_shape), swap=swap)
 
     def sides(self, event_shape: Size) -> tuple[Size, Size]:
         """Return (⌈C/2⌉, H, W) and (⌊C/2⌋, H, W)."""
@@ -68,7 +65,7 @@ class Checkerboard(TwoSided):
     in their order. Dinh, Sohl-Dickstein & Bengio 2017, arXiv:1605.08803, figure 3.
 
     Args:
-        image_shape: (C, H, W) with even H and W; None for any.
+        event_shape: (C, H, W) with even H and W; None for any.
         swap: read the pixels with i + j odd and change the others instead.
 
     Raises:
@@ -82,9 +79,6 @@ class Checkerboard(TwoSided):
     """
 
     event_dim = active_dim = 3
-
-    def __init__(self, image_shape: tuple[int, int, int] | None = None, *, swap: bool = False) -> None:
-        super().__init__(None if image_shape is None else Size(image_shape), swap=swap)
 
     def sides(self, event_shape: Size) -> tuple[Size, Size]:
         """Return (C, H, W/2) twice."""
@@ -112,7 +106,7 @@ class CheckerboardDepth(TwoSided):
     upper right and the lower left one, as channels c and C + c.
 
     Args:
-        image_shape: (C, H, W) with even H and W; None for any.
+        event_shape: (C, H, W) with even H and W; None for any.
         swap: read the pixels with i + j odd and change the others instead.
 
     Raises:
@@ -126,9 +120,6 @@ class CheckerboardDepth(TwoSided):
     """
 
     event_dim = active_dim = 3
-
-    def __init__(self, image_shape: tuple[int, int, int] | None = None, *, swap: bool = False) -> None:
-        super().__init__(None if image_shape is None else Size(image_shape), swap=swap)
 
     def sides(self, event_shape: Size) -> tuple[Size, Size]:
         """Return (2C, H/2, W/2) twice."""

@@ -21,11 +21,11 @@ class Halves(TwoSided):
     """The first ⌈d/2⌉ elements are passive and the rest active, or with `swap` the reverse.
 
     Args:
-        size: d, the length of the event vector, at least 2; None for any.
+        event_shape: d, the length of the event vector, at least 2; None for any.
         swap: read the last ⌊d/2⌋ elements and change the first ones instead.
 
     Raises:
-        ValueError: where `size` is less than 2.
+        ValueError: where d is less than 2.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -35,9 +35,6 @@ class Halves(TwoSided):
     """
 
     event_dim = active_dim = 1
-
-    def __init__(self, size: int | None = None, *, swap: bool = False) -> None:
-        super().__init__(None if size is None else Size([size]), swap=swap)
 
     def sides(self, event_shape: Size) -> tuple[Size, Size]:
         """Return (⌈d/2⌉,) and (⌊d/2⌋,)."""
@@ -58,11 +55,11 @@ class Alternating(TwoSided):
     """The elements 0, 2, 4, … are passive and 1, 3, 5, … active, or with `swap` the reverse.
 
     Args:
-        size: d, the length of the event vector, at least 2; None for any.
+        event_shape: d, the length of the event vector, at least 2; None for any.
         swap: read the odd elements and change the even ones instead.
 
     Raises:
-        ValueError: where `size` is less than 2.
+        ValueError: where d is less than 2.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -72,9 +69,6 @@ class Alternating(TwoSided):
     """
 
     event_dim = active_dim = 1
-
-    def __init__(self, size: int | None = None, *, swap: bool = False) -> None:
-        super().__init__(None if size is None else Size([size]), swap=swap)
 
     def sides(self, event_shape: Size) -> tuple[Size, Size]:
         """Return (⌈d/2⌉,) and (⌊d/2⌋,)."""
