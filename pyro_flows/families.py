@@ -8,6 +8,7 @@ from torch import nn
 
 from .elementwise import Additive, Affine, Elementwise
 from .nn import DenseNet
+from .nn.dense import Activation
 from .partitions import Alternating, Halves
 from .transform import FlowTransform
 from .transforms import Chain, Coupling, DiagonalScaling
@@ -19,8 +20,9 @@ def _couplings(
     input_dim: int,
     depth: int,
     elementwise: Elementwise,
-    conditioner: Callable[[int, int], nn.Module],
+    hidden: Sequence[int],
     context_dim: int,
+    activation: Activation,
 ) -> list[FlowTransform]:
     if input_dim < 2:
         raise ValueError(
@@ -35,7 +37,8 @@ def _couplings(
         halving = Halves if i % 4 < 2 or input_dim == 2 else Alternating
         partition = halving(input_dim, swap=i % 2 == 1)
         passive, active = partition.sizes()
-        net = conditioner(passive, elementwise.num_params * active)
+        outputs = elementwise.num_params * active
+        net = DenseNet(passive, outputs, hidden, context_dim=context_dim, activation=activation)
         layers.append(Coupling(partition, elementwise, net, context_dim=context_dim))
     return layers
 
@@ -46,7 +49,7 @@ def nice(
     depth: int = 4,
     hidden: Sequence[int] = (64, 64),
     context_dim: int = 0,
-    activation: type[nn.Module] = nn.ReLU,
+    activation: Activation = nn.ReLU,
 ) -> Chain:
     """Additive couplings after a diagonal scaling: base → data, event_dim 1.
 
@@ -69,11 +72,7 @@ def nice(
         >>> flow().log_prob(torch.randn(10, 5)).shape
         torch.Size([10])
     """
-
-    def conditioner(passive: int, outputs: int) -> nn.Module:
-        return DenseNet(passive, outputs, hidden, context_dim=context_dim, activation=activation)
-
-    couplings = _couplings(input_dim, depth, Additive(), conditioner, context_dim)
+    couplings = _couplings(input_dim, depth, Additive(), hidden, context_dim, activation)
     return Chain([DiagonalScaling(input_dim), *couplings])
 
 
@@ -83,7 +82,7 @@ def real_nvp(
     depth: int = 8,
     hidden: Sequence[int] = (64, 64),
     context_dim: int = 0,
-    activation: type[nn.Module] = nn.ReLU,
+    activation: Activation = nn.ReLU,
     elementwise: Elementwise | None = None,
     norm: Callable[[int], FlowTransform] | None = None,
 ) -> Chain:
@@ -114,11 +113,7 @@ def real_nvp(
         >>> flow().sample((10,)).shape
         torch.Size([10, 5])
     """
-
-    def conditioner(passive: int, outputs: int) -> nn.Module:
-        return DenseNet(passive, outputs, hidden, context_dim=context_dim, activation=activation)
-
-    layers = _couplings(input_dim, depth, elementwise or Affine(), conditioner, context_dim)
+    layers = _couplings(input_dim, depth, elementwise or Affine(), hidden, context_dim, activation)
     if norm is not None:
         layers = [layer for coupling in layers for layer in (coupling, norm(input_dim))]
     return Chain(layers)
