@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from ..flow import Flow
 from ..training import fit
 from ..transforms import Standardize
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["demo"]
 
@@ -73,6 +77,6 @@ def _gaussian(train: Tensor) -> torch.distributions.MultivariateNormal:
     return torch.distributions.MultivariateNormal(exact.mean(0), torch.cov(exact.T))
 
 
-def _save(figure: object, path: Path) -> None:
-    figure.savefig(path)  # type: ignore[attr-defined]
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path)
     print(f"  picture: {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,9 @@ def _of_array(array: np.ndarray[Any, Any], file: Path) -> Table:
 
 
 def _select(table: Table, columns: list[str] | None, path: str) -> Table:
-    indices = range(len(table.columns))
+    indices: Sequence[int] = range(len(table.columns))
     if columns is not None:
-        indices = [_index(name, table.columns, path) for name in columns]  # type: ignore[assignment]
+        indices = [_index(name, table.columns, path) for name in columns]
         if len(set(indices)) < len(columns):
             raise InputError(f"{path}: a column is chosen twice")
     values = np.empty((len(table.values), len(indices)), dtype=np.float64)
