@@ -66,9 +66,8 @@ class ActNorm(FlowTransform):
         self.features.check(y)
         loc, log_scale = self._set_by(y) if self._may_set() else (self.loc, self.log_scale)
         negative = -log_scale
-        return (y - self.features.column(loc)) * self.features.column(negative.exp()), self.features.log_det(
-            y, negative
-        )
+        x = (y - self.features.column(loc)) * self.features.column(negative.exp())
+        return x, self.features.log_det(y, negative)
 
     def _may_set(self) -> bool:
         if not (self.training and torch.is_grad_enabled()) or is_functorch():
