@@ -7,6 +7,10 @@ from pyro_flows import transforms as tr
 from pyro_flows.elementwise import Affine
 from pyro_flows.partitions import Channels, Checkerboard, CheckerboardDepth
 
+from .case import Case
+
+__all__ = ["CASES"]
+
 
 class SmallConvNet(nn.Module):
     """Two convolutions; any number of batch dimensions."""
@@ -37,29 +41,27 @@ def _scale(channels: int, height: int, width: int, *, alternating: bool = False)
     )
 
 
-def build(case):
-    """Return the cases; `case` is the class, which lives where all of them are gathered."""
-    return {
-        "coupling-channels": case("Coupling", lambda: _coupling(Channels((3, 2, 3))), (3, 2, 3), single=True),
-        "coupling-checkerboard": case(
-            "Coupling", lambda: _coupling(Checkerboard((1, 2, 4), swap=True)), (1, 2, 4), single=True
-        ),
-        "coupling-checkerboard-depth": case(
-            "Coupling", lambda: _coupling(CheckerboardDepth((2, 2, 4))), (2, 2, 4), single=True
-        ),
-        "coupling-any-size": case(
-            "Coupling",
-            lambda: tr.Coupling(Channels(swap=True), Affine(), SmallConvNet(1, 2)),
-            (2, 3, 3),
-            single=True,
-        ),
-        "reshape": case("Reshape", lambda: tr.Reshape((6,), (1, 2, 3)), (6,), single=True),
-        "squeeze": case("Squeeze", lambda: tr.Squeeze((3, 2, 4)), (12, 1, 2), single=True),
-        "squeeze-alternating": case("Squeeze", lambda: tr.Squeeze(alternating=True), (8, 1, 2), single=True),
-        "multiscale-one": case("Multiscale", lambda: tr.Multiscale([_scale(1, 2, 4)]), (8,)),
-        "multiscale": case(
-            "Multiscale",
-            lambda: tr.Multiscale([_scale(1, 4, 8, alternating=True), _scale(2, 2, 4)]),
-            (32,),
-        ),
-    }
+CASES = {
+    "coupling-channels": Case("Coupling", lambda: _coupling(Channels((3, 2, 3))), (3, 2, 3), single=True),
+    "coupling-checkerboard": Case(
+        "Coupling", lambda: _coupling(Checkerboard((1, 2, 4), swap=True)), (1, 2, 4), single=True
+    ),
+    "coupling-checkerboard-depth": Case(
+        "Coupling", lambda: _coupling(CheckerboardDepth((2, 2, 4))), (2, 2, 4), single=True
+    ),
+    "coupling-any-size": Case(
+        "Coupling",
+        lambda: tr.Coupling(Channels(swap=True), Affine(), SmallConvNet(1, 2)),
+        (2, 3, 3),
+        single=True,
+    ),
+    "reshape": Case("Reshape", lambda: tr.Reshape((6,), (1, 2, 3)), (6,), single=True),
+    "squeeze": Case("Squeeze", lambda: tr.Squeeze((3, 2, 4)), (12, 1, 2), single=True),
+    "squeeze-alternating": Case("Squeeze", lambda: tr.Squeeze(alternating=True), (8, 1, 2), single=True),
+    "multiscale-one": Case("Multiscale", lambda: tr.Multiscale([_scale(1, 2, 4)]), (8,)),
+    "multiscale": Case(
+        "Multiscale",
+        lambda: tr.Multiscale([_scale(1, 4, 8, alternating=True), _scale(2, 2, 4)]),
+        (32,),
+    ),
+}

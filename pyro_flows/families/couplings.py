@@ -1,4 +1,4 @@
-"""Methods of the literature: lowercase factories that choose the parts."""
+"""Coupling flows of vectors: NICE and Real NVP."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from .elementwise import Additive, Affine, Elementwise
-from .nn import DenseNet
-from .nn.dense import Activation
-from .partitions import Alternating, Halves
-from .transform import FlowTransform
-from .transforms import Chain, Coupling, DiagonalScaling
+from ..elementwise import Additive, Affine, Elementwise
+from ..nn import DenseNet
+from ..nn.dense import Activation
+from ..partitions import Alternating, Halves
+from ..transform import FlowTransform
+from ..transforms import Chain, Coupling, DiagonalScaling
 
 __all__ = ["nice", "real_nvp"]
 

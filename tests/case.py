@@ -1,0 +1,93 @@
+"""What a case is: how to build a transform, and what fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import transform_to
+
+import pyro_flows as pf
+from pyro_flows import FlowTransform
+from pyro_flows import transforms as tr
+from pyro_flows.nn import RunningMoments
+
+__all__ = ["Case", "perturb"]
+
+
+def perturb(module: nn.Module, seed: int = 0, scale: float = 0.3) -> None:
+    """Move parameters and running statistics away from where a new layer is the identity."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator).to(like) * scale
+
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += noise(parameter)
+        for part in module.modules():
+            if isinstance(part, RunningMoments):
+                part.mean += noise(part.mean)
+                part.variance *= noise(part.variance).exp()
+                part.weight.fill_(0.5)
+            if isinstance(part, tr.ActNorm):
+                part.initialised.fill_(True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to build a transform, and what fits it.
+
+    of: the exported name that it is a case of.
+    event: shape of an event on the base side.
+    context: event shape of its context, or None.
+    single: whether it is one layer, which must round-trip far away from the data too.
+    positive: whether the base side is the positive numbers, not all numbers.
+    outside: the laws it is outside of, each with the reason.
+    """
+
+    of: str
+    make: Callable[[], FlowTransform]
+    event: tuple[int, ...] = (3,)
+    context: tuple[int, ...] | None = None
+    single: bool = False
+    positive: bool = False
+    outside: Mapping[str, str] = field(default_factory=dict)
+
+    def build(self, dtype: torch.dtype = torch.float32, *, training: bool = False, seed: int = 0):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            transform = self.make()
+        perturb(transform, seed)
+        return transform.to(dtype).train(training)
+
+    def noise(self, transform: FlowTransform, batch=(5,), dtype=torch.float32) -> Tensor:
+        """A base-side tensor, in the transform's domain."""
+        return transform_to(transform.domain)(torch.randn((*batch, *self.event), dtype=dtype))
+
+    def data_event(self) -> tuple[int, ...]:
+        """The shape of an event on the data side."""
+        return tuple(self.build().forward_shape(self.event))
+
+    def context_of(self, batch=(5,), dtype=torch.float32) -> Tensor | None:
+        return None if self.context is None else torch.randn((*batch, *self.context), dtype=dtype)
+
+    def bound(self, transform: FlowTransform, batch=(5,), dtype=torch.float32) -> FlowTransform:
+        """The transform, given a context of its own for each event where it takes one."""
+        context = self.context_of(batch, dtype)
+        return transform if context is None else transform.condition(context)
+
+    def base(self, dtype=torch.float32):
+        if self.positive:  # not a LogNormal: torch makes its inverse in the first call, and a second graph
+            return dist.HalfNormal(torch.ones(self.event, dtype=dtype), validate_args=False).to_event()
+        return dist.Normal(torch.zeros(self.event, dtype=dtype), torch.ones((), dtype=dtype)).to_event()
+
+    def flow(self, transform: FlowTransform, dtype=torch.float32) -> pf.Flow:
+        if self.positive:
+            return pf.Flow(transform, self.base(dtype))
+        given = transform.domain_shape is None
+        like = torch.empty(0, dtype=dtype)
+        return pf.Flow(transform, pf.bases.StandardNormal(self.event, like) if given else None)
