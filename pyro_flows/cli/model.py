@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from .errors import InputError
 
 __all__ = ["FAMILIES", "Model"]
 
-FAMILIES = sorted(families.__all__)
+FAMILIES = [
+    name for name in sorted(families.__all__) if "input_dim" in signature(getattr(families, name)).parameters
+]
 
 
 @dataclass
