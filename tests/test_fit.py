@@ -131,6 +131,22 @@ def test_without_validation_the_last_weights_stay():
     assert not flow.training
 
 
+def test_a_loss_of_ones_own(tmp_path):
+    data = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) + 0.5
+
+    def raised(flow, x, context):
+        return -flow(context).log_prob(x) + 3.0
+
+    one, two = small(), small()
+    history, shifted = fit(one, data), fit(two, data, loss=raised, checkpoint=tmp_path / "run")
+    assert same(bits(one), bits(two))
+    for name in ("train_loss", "val_loss"):
+        difference = np.subtract(getattr(shifted, name), getattr(history, name))
+        np.testing.assert_allclose(difference, 3.0, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"of another run: expected loss .*raised"):
+        fit(small(), data, checkpoint=tmp_path / "run")
+
+
 def test_early_stopping_restores_the_best_weights():
     flow, held_out = small(hidden=(64, 64)), torch.randn(40, 2) * 2 + 1
     history = fit(

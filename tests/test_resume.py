@@ -49,10 +49,15 @@ def couplings(norm):
     ]
 
 
+def blurred(flow, x, context):
+    return -flow(context).log_prob(x + 0.1 * torch.randn_like(x))
+
+
 CASES = {
     "tensor": (lambda: couplings(pf.transforms.BatchNorm), DATA, {"patience": 3, "learning_rate": 0.02}),
     "dataset": (lambda: pf.real_nvp(2, depth=2, hidden=(8,), context_dim=1), Noisy(), {"clip": 0.5}),
     "dropout": (lambda: couplings(pf.transforms.ActNorm), DATA.double().numpy(), {"validation": 0}),
+    "loss": (lambda: pf.real_nvp(2, depth=2, hidden=(8,)), DATA, {"loss": blurred}),
     "bf16": (lambda: pf.real_nvp(2, depth=2, hidden=(8,)), DATA, {"precision": "bf16", "batch_size": 50}),
 }
 
@@ -124,8 +129,8 @@ def killed(moments, *cases):
     assert all(line.startswith("ok") for line in lines), lines
 
 
-def test_kills_at_three_moments():
-    killed(3, "tensor", "dataset")
+def test_kills_at_two_moments():
+    killed(2, "tensor", "dataset", "loss")
 
 
 @pytest.mark.slow

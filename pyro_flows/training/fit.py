@@ -1,4 +1,4 @@
-"""Maximum likelihood."""
+"""Training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..flow import Flow
+from .likelihood import Loss, negative_log_likelihood
 from .random import restored_generators
 from .run import Run
 from .settings import History, Settings
@@ -20,6 +21,7 @@ def fit(
     data: Any,
     *,
     context: Any = None,
+    loss: Loss = negative_log_likelihood,
     validation: Any = 0.1,
     checkpoint: str | os.PathLike[str] | None = None,
     **settings: Any,
@@ -36,6 +38,8 @@ def fit(
         data: array or tensor of shape (rows, *event), or a map-style dataset that gives rows x, or
             pairs (x, context).
         context: array or tensor of shape (rows, *context_shape), for a conditional flow.
+        loss: what to minimise instead of −log p: a function of the flow, rows and their context (or None)
+            that returns one loss a row. It may draw from torch's global generator.
         validation: fraction of the rows held out, or data of their own, (data, context) for a
             conditional flow; 0 for none, which keeps the last weights.
         checkpoint: file that the run's state is written to and, where it exists, resumed from: the
@@ -45,7 +49,7 @@ def fit(
             patience, precision, seed, progress, checkpoint_every.
 
     Returns:
-        The losses by epoch, in nats.
+        The losses by epoch, in nats where the loss is.
 
     Raises:
         NonFiniteLoss: where the loss becomes NaN or infinite; the error names the first layer that
@@ -63,4 +67,4 @@ def fit(
         raise TypeError(f"expected a Flow; got {type(flow).__name__}")
     device = next((p.device for p in flow.parameters()), torch.device("cpu"))
     with restored_generators(device):
-        return Run(flow, data, context, validation, checkpoint, Settings(**settings))()
+        return Run(flow, data, context, loss, validation, checkpoint, Settings(**settings))()

@@ -15,6 +15,7 @@ from ..flow import Flow
 from . import checkpoint as files
 from .blame import first_non_finite
 from .data import Source, source_of, split
+from .likelihood import Loss
 from .process import process_of
 from .progress import progress_bar
 from .random import seed_generators
@@ -34,23 +35,30 @@ class NonFiniteLoss(RuntimeError):
 
 
 class _Loss(nn.Module):
-    """The mean negative log-density, as a module for data parallelism to wrap."""
+    """The mean of the rows' losses, as a module for data parallelism to wrap."""
 
-    def __init__(self, flow: nn.Module) -> None:
+    def __init__(self, flow: Flow, loss: Loss) -> None:
         super().__init__()
-        self.flow = flow
+        self.flow, self.loss = flow, loss
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return -self.flow(context).log_prob(x).mean()
+        return self.loss(self.flow, x, context).mean()
 
 
 class Run:
     """One run; what must survive a kill is what `_save` writes."""
 
     def __init__(
-        self, flow: Flow, data: Any, context: Any, validation: Any, path: Any, settings: Settings
+        self,
+        flow: Flow,
+        data: Any,
+        context: Any,
+        loss: Loss,
+        validation: Any,
+        path: Any,
+        settings: Settings,
     ) -> None:
-        self.flow, self.settings, self.path = flow, settings, path
+        self.flow, self.row_loss, self.settings, self.path = flow, loss, settings, path
         self.parameters = [p for p in flow.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("expected a flow with parameters to train; got none")
@@ -68,7 +76,7 @@ class Run:
         self.steps_per_epoch = len(self.train) // self.batch_size
         self.epochs = settings.epochs or max(10, math.ceil(8000 / self.steps_per_epoch))
         self.patience = (settings.patience or max(10, self.epochs // 4)) if self.val else self.epochs
-        self.loss = self.process.prepare(_Loss(flow))
+        self.loss = self.process.prepare(_Loss(flow, loss))
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=settings.learning_rate, fused=self.device.type in ("cpu", "cuda")
         )
@@ -174,11 +182,13 @@ class Run:
     def _validate(self, rows: Source) -> None:
         recompute(self.flow.transform, self.train, at_most=STATISTICS_ROWS)
         self.flow.eval()
+        # The same noise in each epoch, so that losses which draw some can be compared.
+        seed_generators(self.settings.seed, self.process.rank, device=self.device)
         mine = torch.arange(self.process.rank, len(rows), self.process.world)
         total = 0.0
         with torch.no_grad():
             for x, context in rows.batches(mine.split(4096)):
-                total -= float(self.flow(context).log_prob(x).double().sum())
+                total += float(self.row_loss(self.flow, x, context).double().sum())
         loss = self.process.mean(total) * self.process.world / len(rows)
         if math.isfinite(loss) and loss < self.history.best_loss:
             self.history.best_epoch = self.epoch - 1
@@ -198,6 +208,7 @@ class Run:
             del told[name]
         rows = {"training rows": len(self.train), "validation rows": len(self.val or ())}
         shapes = {f"{name} of shape": list(value.shape) for name, value in self.flow.state_dict().items()}
+        told["loss"] = getattr(self.row_loss, "__qualname__", repr(self.row_loss))
         return told | rows | {"data with the checksum": self.train.checksum()} | shapes
 
     def _is_due(self) -> bool:
