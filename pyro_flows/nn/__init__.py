@@ -1,6 +1,7 @@
 """Conditioner networks: the third part of a coupling or autoregressive layer."""
 
+from .conv import WeightNormConv
 from .dense import DenseNet, ResidualNet
 from .moments import RunningMoments, batch_moments
 
-__all__ = ["DenseNet", "ResidualNet", "RunningMoments", "batch_moments"]
+__all__ = ["DenseNet", "ResidualNet", "RunningMoments", "WeightNormConv", "batch_moments"]
