@@ -255,7 +255,7 @@ def bad_rows(case: Case) -> None:
         y = d.sample(() if context is not None else (3,))
         good = d.log_prob(y)
         for element in range(y[0].numel()):
-            poisoned = y.clone()
+            poisoned = y.clone(memory_format=torch.contiguous_format)
             poisoned[1].view(-1)[element] = bad
             try:
                 found = d.log_prob(poisoned)

@@ -5,6 +5,7 @@ from .batch_norm import BatchNorm, batch_norm
 from .chain import Chain
 from .coupling import Coupling, coupling
 from .foreign import Foreign
+from .linear import Linear, generalized_channel_permute, householder
 from .multiscale import Multiscale
 from .permutation import Permutation, permutation, random_permutation, reverse
 from .reshape import Reshape
@@ -19,6 +20,7 @@ __all__ = [
     "Coupling",
     "DiagonalScaling",
     "Foreign",
+    "Linear",
     "Multiscale",
     "Permutation",
     "Reshape",
@@ -28,6 +30,8 @@ __all__ = [
     "batch_norm",
     "coupling",
     "diagonal_scaling",
+    "generalized_channel_permute",
+    "householder",
     "permutation",
     "random_permutation",
     "reverse",
