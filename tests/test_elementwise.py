@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyro_flows as pf
-from pyro_flows.elementwise import Additive, Affine, Elementwise
+from pyro_flows.elementwise import Additive, Affine, CircularRationalQuadratic, Elementwise, RationalQuadratic
 
-MAPS = {"additive": Additive(), "affine": Affine(), "affine-tight": Affine(0.5)}
+SIMPLE = {"additive": Additive(), "affine": Affine(), "affine-tight": Affine(0.5)}
+MAPS = {**SIMPLE, "spline": RationalQuadratic(), "circular": CircularRationalQuadratic(4)}
 each = pytest.mark.parametrize("g", MAPS.values(), ids=MAPS.keys())
 
 
@@ -60,7 +61,7 @@ def test_context_batches_broadcast(g):
 values = st.floats(-1e6, 1e6, width=32)
 
 
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", SIMPLE)
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(x=values, shift=values, raw=values)
 def test_hostile_values(name, x, shift, raw):

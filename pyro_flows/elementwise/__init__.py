@@ -3,5 +3,7 @@
 from .additive import Additive
 from .affine import Affine
 from .base import Elementwise
+from .circular import CircularRationalQuadratic
+from .rational_quadratic import RationalQuadratic
 
-__all__ = ["Additive", "Affine", "Elementwise"]
+__all__ = ["Additive", "Affine", "CircularRationalQuadratic", "Elementwise", "RationalQuadratic"]

@@ -1,0 +1,38 @@
+"""Cases of couplings whose map is a spline."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pyro_flows import transforms as tr
+from pyro_flows.elementwise import CircularRationalQuadratic, Elementwise, RationalQuadratic
+from pyro_flows.nn import DenseNet
+from pyro_flows.partitions import Halves, Mask
+
+from .case import Case
+
+__all__ = ["CASES"]
+
+_IMAGE = torch.tensor([1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1], dtype=torch.bool).reshape(2, 3, 2)
+
+
+def _coupling(elementwise: Elementwise, context_dim: int = 0) -> tr.Coupling:
+    net = DenseNet(2, elementwise.num_params, (6,), context_dim=context_dim, activation=nn.Tanh)
+    return tr.Coupling(Halves(3), elementwise, net, context_dim=context_dim)
+
+
+def _image() -> tr.Coupling:
+    spline = RationalQuadratic(3)
+    net = DenseNet(6, 6 * spline.num_params, (6,), activation=nn.Tanh)
+    return tr.Coupling(Mask(_IMAGE), spline, net)
+
+
+CASES = {
+    "coupling-spline": Case("Coupling", lambda: _coupling(RationalQuadratic()), single=True),
+    "coupling-spline-context": Case(
+        "Coupling", lambda: _coupling(RationalQuadratic(4, 3.0), 2), context=(2,), single=True
+    ),
+    "coupling-spline-image": Case("Coupling", _image, (2, 3, 2), single=True),
+    "coupling-circular": Case("Coupling", lambda: _coupling(CircularRationalQuadratic(4)), single=True),
+}
