@@ -1,6 +1,6 @@
 """Normalizing flows for Pyro: density estimation and variational inference."""
 
-from . import bases, datasets, elementwise, matrices, nn, partitions, plotting, training, transforms
+from . import bases, datasets, elementwise, infer, matrices, nn, partitions, plotting, training, transforms
 from .families import nice, real_nvp
 from .flow import Flow, FlowDistribution
 from .training import fit, recompute_statistics
@@ -18,6 +18,7 @@ __all__ = [
     "datasets",
     "elementwise",
     "fit",
+    "infer",
     "matrices",
     "nice",
     "nn",

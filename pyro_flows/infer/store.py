@@ -1,0 +1,106 @@
+"""A guide's tensors in Pyro's ParamStore, under names that no other guide has."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from typing import Any
+
+import pyro
+import torch
+from pyro.distributions import constraints
+from pyro.poutine.runtime import effectful
+from torch import Tensor, nn
+
+__all__ = ["StoreEntry", "unique_name"]
+
+_owners: weakref.WeakValueDictionary[str, StoreEntry] = weakref.WeakValueDictionary()
+
+
+def unique_name(kind: str) -> str:
+    """Return a name that no other guide has, in this process or another."""
+    return f"{kind}_{uuid.uuid4().hex[:12]}"
+
+
+class StoreEntry:
+    """Keeps a module and the ParamStore the same: parameters, and buffers too, which Pyro leaves out.
+
+    Whatever another has put into the store under our names, a loaded file say, is taken over; a part of
+    it alone is refused, since a flow without its frame is another distribution.
+
+    Args:
+        name: what all keys begin with.
+        module: the module.
+
+    Raises:
+        ValueError: where another module in use has the name.
+    """
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        owner = _owners.get(name)
+        if owner is not None and owner.module() is not module:
+            raise ValueError(
+                f"expected a name of its own for each guide; got {name!r} twice: two guides of one name "
+                "would share their values in Pyro's ParamStore"
+            )
+        self.name = name
+        self.module: weakref.ref[nn.Module] = weakref.ref(module)
+        self.aliases: dict[str, Tensor] = {}
+        _owners[name] = self
+
+    def sync(self) -> bool:
+        """Put into the store what it lacks, and return whether something new was taken over from it."""
+        module = self.module()
+        if module is None or pyro.settings.get("module_local_params"):
+            return False
+        store = pyro.get_param_store()
+        mine: dict[str, Tensor] = {f"{self.name}.{key}": p for key, p in module.named_parameters()}
+        for key, buffer in module.named_buffers():
+            if buffer.is_floating_point() and buffer.numel():
+                mine[f"{self.name}.{key}"] = self._alias(f"{self.name}.{key}", buffer)
+        foreign = {key for key, value in mine.items() if store._params.get(key, value) is not value}
+        if foreign:
+            missing = sorted(key for key in mine if key not in store)
+            if missing:
+                raise ValueError(
+                    f"expected the ParamStore to hold all of {self.name!r}; got values without {missing}: "
+                    "without its location and scales the flow would be another distribution"
+                )
+            with torch.no_grad():
+                for key in foreign:
+                    mine[key].data.copy_(store._params[key])
+        for key, value in mine.items():
+            if store._params.get(key) is not value:
+                store._constraints[key] = constraints.real
+                store._params[key] = value
+                store._param_to_name[value] = key
+        return bool(foreign)
+
+    def _alias(self, key: str, buffer: Tensor) -> Tensor:
+        """Return a leaf for the store that shares the buffer's memory."""
+        alias = self.aliases.get(key)
+        if alias is None or alias.data_ptr() != buffer.data_ptr() or alias.dtype != buffer.dtype:
+            alias = buffer.detach().requires_grad_()
+            old = self.aliases.get(key)
+            store = pyro.get_param_store()
+            if old is not None and store._params.get(key) is old:
+                del store._params[key]
+            self.aliases[key] = alias
+        return alias
+
+    def announce(self) -> None:
+        """Tell the handlers about the parameters, as `pyro.param` does; the fixed buffers are none."""
+        module = self.module()
+        if module is None:
+            return
+        for key, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                _param(f"{self.name}.{key}", parameter)
+
+
+def _param(name: str, parameter: Tensor) -> None:
+    if pyro.settings.get("module_local_params"):
+        given: Any = effectful(type="param")(lambda *_, **__: parameter)
+        given(name, parameter, constraint=constraints.real, name=name)
+    else:
+        pyro.param(name, parameter)
