@@ -3,7 +3,7 @@
 from . import bases, datasets, elementwise, infer, matrices, nn, partitions, plotting, training, transforms
 from .families import nice, real_nvp
 from .flow import Flow, FlowDistribution
-from .training import fit, recompute_statistics
+from .training import bits_per_dim, fit, recompute_statistics
 from .transform import FlowTransform
 from .transforms import Chain
 
@@ -15,6 +15,7 @@ __all__ = [
     "FlowDistribution",
     "FlowTransform",
     "bases",
+    "bits_per_dim",
     "datasets",
     "elementwise",
     "fit",

@@ -11,7 +11,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
 from ._tracing import is_traced
-from .bases import _Fixed, _StandardNormalBase
+from .bases import Tempered, _Fixed, _StandardNormalBase
 from .transform import FlowTransform
 from .transforms.chain import Chain
 
@@ -76,6 +76,11 @@ class FlowDistribution(dist.TransformedDistribution):
         """What the values are constrained to."""
         codomain = self._transform.codomain
         return constraints.independent(codomain, self._excess) if self._excess else codomain
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether samples carry gradients: where the base's do, and values are not whole numbers."""
+        return bool(self.base_dist.has_rsample) and not self.support.is_discrete
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of `value`, of shape (*sample_shape, *batch_shape)."""
@@ -171,3 +176,13 @@ class Flow(nn.Module):
     def forward(self, context: Tensor | None = None) -> FlowDistribution:
         """Return the distribution, given `context` of shape (*batch, *context_shape) if it takes one."""
         return FlowDistribution(self.base(), self.transform, context)
+
+    def tempered(self, temperature: float) -> Flow:
+        """Return the flow with its base drawn in by `temperature` about its mean, sharing everything.
+
+        Below 1, samples are nearer to the typical and less varied. See `bases.Tempered`.
+
+        Raises:
+            ValueError: where `temperature` is not positive.
+        """
+        return Flow(self.transform, Tempered(self.base, temperature))

@@ -97,7 +97,7 @@ class FlowTransform(TransformModule):
 
     def recall(self, y: Tensor) -> Tensor | None:
         """Return the x that this very tensor y = f(x) was computed from, if nothing changed since."""
-        return self._memo.recall(self._subject, y, forward=not self._forward)
+        return self._recall(y, forward=not self._forward)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return log|det dy/dx| of shape (*batch,), without a new evaluation after `f` or `f⁻¹`."""
@@ -106,7 +106,7 @@ class FlowTransform(TransformModule):
 
     def _call(self, x: Tensor) -> Tensor:
         self._check(x.shape, self.domain_shape, self.domain.event_dim)
-        y = self._memo.recall(self._subject, x, forward=self._forward)
+        y = self._recall(x, forward=self._forward)
         if y is None:
             y, log_det = self.forward_and_log_det(x)
             y = self._memo.store(self._subject, x, y, log_det, forward=self._forward)
@@ -140,6 +140,10 @@ class FlowTransform(TransformModule):
             wanted = f"event_dim {event_dim}" if event_shape is None else f"event shape {tuple(event_shape)}"
             raise ValueError(f"{type(self).__name__} expected {wanted}; got shape {tuple(shape)}")
 
+    def _recall(self, result: Tensor, *, forward: bool) -> Tensor | None:
+        # Where many x give one y, the x that a sample came from is not what scoring it would draw.
+        return self._memo.recall(self._subject, result, forward=forward) if self.bijective else None
+
     @property
     def _subject(self) -> nn.Module:
         return self if self._forward else self.transform
@@ -164,6 +168,7 @@ class Inverse(FlowTransform):
         super().__init__()
         self.transform = transform
         self._memo = transform._memo
+        self.bijective = transform.bijective
         self.domain, self.codomain = transform.codomain, transform.domain
         self.domain_shape, self.codomain_shape = transform.codomain_shape, transform.domain_shape
         self.context_shape = transform.context_shape
@@ -216,6 +221,7 @@ class Bound(FlowTransform):
                 f"expected a context of event shape {tuple(wanted)}; got shape {tuple(context.shape)}"
             )
         self.transform = transform
+        self.bijective = transform.bijective
         self.register_buffer("context", context, persistent=False)
         self.context_batch = context.shape[:batch]
         self.domain, self.codomain = transform.domain, transform.codomain

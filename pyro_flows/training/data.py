@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["Source", "source_of", "split"]
+from ..transform import FlowTransform
+
+__all__ = ["Source", "rows_at_once", "source_of", "split"]
 
 
 class Source(Protocol):
@@ -126,6 +128,12 @@ def source_of(data: Any, context: Any, *, like: nn.Module, finite: bool = False)
 
     rows = None if context is None else moved(context, "context")
     return TensorSource(moved(data, "data"), rows, finite=finite)
+
+
+def rows_at_once(transform: FlowTransform) -> int:
+    """Return how many rows to evaluate without a gradient: 4096, or fewer of more than 64 numbers each."""
+    shape = transform.codomain_shape
+    return 4096 if shape is None else max(1, 2**18 // max(64, shape.numel()))
 
 
 class _Rows:

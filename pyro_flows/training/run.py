@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..flow import Flow
 from . import checkpoint as files
 from .blame import first_non_finite
-from .data import Source, source_of, split
+from .data import Source, rows_at_once, source_of, split
 from .likelihood import Loss
 from .process import process_of
 from .progress import progress_bar
@@ -187,7 +187,7 @@ class Run:
         mine = torch.arange(self.process.rank, len(rows), self.process.world)
         total = 0.0
         with torch.no_grad():
-            for x, context in rows.batches(mine.split(4096)):
+            for x, context in rows.batches(mine.split(rows_at_once(self.flow.transform))):
                 total += float(self.row_loss(self.flow, x, context).double().sum())
         loss = self.process.mean(total) * self.process.world / len(rows)
         if math.isfinite(loss) and loss < self.history.best_loss:

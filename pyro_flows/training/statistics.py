@@ -13,13 +13,13 @@ from ..flow import Flow
 from ..nn import RunningMoments, batch_moments
 from ..transform import FlowTransform
 from ..transforms import Chain, Multiscale
-from .data import Source, source_of
+from .data import Source, rows_at_once, source_of
 
 __all__ = ["recompute_statistics"]
 
 
 def recompute_statistics(
-    flow: Flow | FlowTransform, data: Any, *, context: Any = None, batch_size: int = 4096
+    flow: Flow | FlowTransform, data: Any, *, context: Any = None, batch_size: int | None = None
 ) -> None:
     """Set every running mean and variance to that of its own inputs over a whole data set.
 
@@ -30,7 +30,7 @@ def recompute_statistics(
         flow: a `Flow` or a transform; its mode stays as it is.
         data: array or tensor of shape (rows, *event), or a dataset.
         context: array or tensor of shape (rows, *context_shape), for a conditional flow.
-        batch_size: rows evaluated at once.
+        batch_size: rows evaluated at once; about 260,000 numbers where None.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -45,7 +45,7 @@ def recompute_statistics(
 
 
 def recompute(
-    transform: FlowTransform, source: Source, *, at_most: int | None = None, batch_size: int = 4096
+    transform: FlowTransform, source: Source, *, at_most: int | None = None, batch_size: int | None = None
 ) -> None:
     """Set the running statistics inside `transform` from `source`, or `at_most` so many rows of it."""
     if not any(isinstance(m, RunningMoments) for m in transform.modules()):
@@ -53,9 +53,9 @@ def recompute(
     rows = torch.arange(len(source))
     if at_most is not None and at_most < len(source):  # the first ones may be of one kind
         rows = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:at_most]
-    pairs = list(source.batches(rows.split(batch_size)))
+    pairs = list(source.batches(rows.split(batch_size or rows_at_once(transform))))
     batches, contexts = [x for x, _ in pairs], [c for _, c in pairs]
-    with torch.no_grad(), _in_eval_mode(transform):
+    with torch.no_grad(), in_eval_mode(transform):
         _inwards(transform, batches, contexts)
 
 
@@ -70,7 +70,8 @@ def restored_statistics(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _in_eval_mode(module: nn.Module) -> Iterator[None]:
+def in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode, and its parts back into the modes they had."""
     training = {m for m in module.modules() if m.training}
     module.eval()
     try:

@@ -4,10 +4,12 @@ from .act_norm import ActNorm, act_norm
 from .batch_norm import BatchNorm, batch_norm
 from .chain import Chain
 from .coupling import Coupling, coupling
+from .dequantize import Dequantize
 from .foreign import Foreign
 from .linear import Linear, generalized_channel_permute, householder
 from .multiscale import Multiscale
 from .permutation import Permutation, permutation, random_permutation, reverse
+from .pixels import Pixels
 from .reshape import Reshape
 from .scaling import DiagonalScaling, diagonal_scaling
 from .squeeze import Squeeze
@@ -18,11 +20,13 @@ __all__ = [
     "BatchNorm",
     "Chain",
     "Coupling",
+    "Dequantize",
     "DiagonalScaling",
     "Foreign",
     "Linear",
     "Multiscale",
     "Permutation",
+    "Pixels",
     "Reshape",
     "Squeeze",
     "Standardize",
