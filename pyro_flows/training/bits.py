@@ -16,7 +16,13 @@ __all__ = ["bits_per_dim"]
 
 
 def bits_per_dim(
-    flow: Flow, images: Any, *, context: Any = None, draws: int = 1, weighted: bool = False, scale: float = 1.0
+    flow: Flow,
+    images: Any,
+    *,
+    context: Any = None,
+    draws: int = 1,
+    weighted: bool = False,
+    scale: float = 1.0,
 ) -> Tensor:
     r"""Return −log₂ P(y) / D of each image y of D whole numbers, in expectation an upper bound.
 

@@ -28,7 +28,8 @@ class Dequantize(FlowTransform):
 
     Args:
         noise: q: a `Flow` over (0, 1)^event that takes an image of shape (*batch, *event), scaled to
-            (−1, 1), as its context; uniform noise where None.
+            (−1, 1), as its context; uniform noise where None. Couplings, then `Pixels(0.0, levels=1)`,
+            from a logistic base, start out as uniform noise.
         levels: L, how many values a pixel can have.
         event_dim: dimensions of an event; 3 for images, 1 for vectors.
 
@@ -51,7 +52,7 @@ class Dequantize(FlowTransform):
         super().__init__()
         if not levels >= 2:
             raise ValueError(f"expected levels ≥ 2; got {levels}")
-        if noise is not None and getattr(noise, "transform", self).context_shape is None:
+        if noise is not None and getattr(getattr(noise, "transform", None), "context_shape", None) is None:
             raise ValueError("expected noise that takes an image as its context; got noise that takes none")
         self.noise, self.levels, self._event_dim = noise, levels, event_dim
         self.domain = constraints.independent(constraints.real, event_dim)
