@@ -1,7 +1,19 @@
 """Normalizing flows for Pyro: density estimation and variational inference."""
 
-from . import bases, datasets, elementwise, infer, matrices, nn, partitions, plotting, training, transforms
-from .families import nice, real_nvp
+from . import (
+    bases,
+    datasets,
+    elementwise,
+    infer,
+    matrices,
+    nn,
+    ode,
+    partitions,
+    plotting,
+    training,
+    transforms,
+)
+from .families import ffjord, nice, real_nvp
 from .flow import Flow, FlowDistribution
 from .training import bits_per_dim, fit, recompute_statistics
 from .transform import FlowTransform
@@ -18,11 +30,13 @@ __all__ = [
     "bits_per_dim",
     "datasets",
     "elementwise",
+    "ffjord",
     "fit",
     "infer",
     "matrices",
     "nice",
     "nn",
+    "ode",
     "partitions",
     "plotting",
     "real_nvp",

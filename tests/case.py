@@ -46,6 +46,7 @@ class Case:
     context: event shape of its context, or None.
     single: whether it is one layer, which must round-trip far away from the data too.
     positive: whether the base side is the positive numbers, not all numbers.
+    tolerance: how far, absolutely and relatively, an iterative inverse or an integrator may be off.
     outside: the laws it is outside of, each with the reason.
     """
 
@@ -55,7 +56,12 @@ class Case:
     context: tuple[int, ...] | None = None
     single: bool = False
     positive: bool = False
+    tolerance: float = 0.0
     outside: Mapping[str, str] = field(default_factory=dict)
+
+    def within(self, tolerance: float) -> dict[str, float]:
+        """What `torch.testing.assert_close` takes: this tolerance, or the case's own where it is larger."""
+        return {"atol": max(tolerance, self.tolerance), "rtol": max(tolerance, self.tolerance)}
 
     def build(self, dtype: torch.dtype = torch.float32, *, training: bool = False, seed: int = 0):
         with torch.random.fork_rng():

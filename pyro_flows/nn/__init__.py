@@ -3,5 +3,6 @@
 from .conv import WeightNormConv
 from .dense import DenseNet, ResidualNet
 from .moments import RunningMoments, batch_moments
+from .velocity import VelocityNet
 
-__all__ = ["DenseNet", "ResidualNet", "RunningMoments", "WeightNormConv", "batch_moments"]
+__all__ = ["DenseNet", "ResidualNet", "RunningMoments", "VelocityNet", "WeightNormConv", "batch_moments"]

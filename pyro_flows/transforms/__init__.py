@@ -8,6 +8,7 @@ from .dequantize import Dequantize
 from .foreign import Foreign
 from .linear import Linear, generalized_channel_permute, householder
 from .multiscale import Multiscale
+from .neural_ode import NeuralODE
 from .permutation import Permutation, permutation, random_permutation, reverse
 from .pixels import Pixels
 from .reshape import Reshape
@@ -25,6 +26,7 @@ __all__ = [
     "Foreign",
     "Linear",
     "Multiscale",
+    "NeuralODE",
     "Permutation",
     "Pixels",
     "Reshape",

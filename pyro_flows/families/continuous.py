@@ -1,0 +1,52 @@
+"""Continuous flows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from ..nn import VelocityNet
+from ..nn.dense import Activation
+from ..ode import Solver, Trace
+from ..transforms import NeuralODE
+
+__all__ = ["ffjord"]
+
+
+def ffjord(
+    input_dim: int,
+    *,
+    hidden: Sequence[int] = (64, 64),
+    context_dim: int = 0,
+    activation: Activation = nn.Tanh,
+    solver: Solver | None = None,
+    trace: Trace | None = None,
+) -> NeuralODE:
+    """Return a continuous flow whose velocity is a dense net of time: base → data, event_dim 1.
+
+    Train it by maximum likelihood, or without solving anything by `pyro_flows.training.FlowMatching`.
+
+    Grathwohl, Chen, Bettencourt, Sutskever & Duvenaud, "FFJORD: Free-form Continuous Dynamics for Scalable
+    Reversible Generative Models", 2019, arXiv:1810.01367.
+
+    Args:
+        input_dim: length of the data vector.
+        hidden: widths of the net's hidden layers. With one or two the exact trace is cheap in any dimension.
+        context_dim: length of the context vector, 0 for none.
+        activation: the net's nonlinearity, a smooth one.
+        solver: a part of `pyro_flows.ode`; `Adaptive()` where None, which needs torchdiffeq.
+        trace: `pyro_flows.ode.Exact()` where None, or `Hutchinson()`.
+
+    Raises:
+        ImportError: where the solver needs torchdiffeq and it is missing.
+        ValueError: where `input_dim` < 1 or `hidden` is empty.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> flow = pf.Flow(pf.ffjord(2, hidden=(32, 32)))
+        >>> flow().log_prob(torch.randn(10, 2)).shape
+        torch.Size([10])
+    """
+    field = VelocityNet(input_dim, hidden, context_dim=context_dim, activation=activation)
+    return NeuralODE(field, input_dim, solver=solver, trace=trace)

@@ -1,0 +1,18 @@
+"""What a continuous flow is solved with: integrators, and ways to the trace of a Jacobian."""
+
+from .adaptive import Adaptive
+from .runge_kutta import RungeKutta
+from .solver import Derivative, Solver, State
+from .trace import Exact, Hutchinson, Trace, probed
+
+__all__ = [
+    "Adaptive",
+    "Derivative",
+    "Exact",
+    "Hutchinson",
+    "RungeKutta",
+    "Solver",
+    "State",
+    "Trace",
+    "probed",
+]
