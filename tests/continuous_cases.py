@@ -43,11 +43,11 @@ def _ffjord(size: int = 3, solver=RungeKutta(2), **options) -> tr.NeuralODE:  # 
 CASES: dict[str, Case] = {
     "ffjord": Case("ffjord", _ffjord, tolerance=1e-2),
     "ffjord-adaptive": Case(
-        "ffjord", lambda: _ffjord(solver=Adaptive(rtol=1e-3, atol=1e-3)), tolerance=3e-2, outside=SHARED_STEPS
+        "ffjord", lambda: _ffjord(solver=Adaptive(rtol=1e-4, atol=1e-4)), tolerance=3e-2, outside=SHARED_STEPS
     ),
     "ffjord-adjoint": Case(
         "ffjord",
-        lambda: _ffjord(2, Adaptive(rtol=1e-3, atol=1e-3, adjoint=True), context_dim=2),
+        lambda: _ffjord(2, Adaptive(rtol=1e-4, atol=1e-4, adjoint=True), context_dim=2),
         (2,),
         (2,),
         tolerance=3e-2,
