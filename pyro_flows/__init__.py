@@ -13,7 +13,7 @@ from . import (
     training,
     transforms,
 )
-from .families import ffjord, nice, real_nvp
+from .families import ffjord, iaf, maf, nice, nsf, real_nvp
 from .flow import Flow, FlowDistribution
 from .training import bits_per_dim, fit, recompute_statistics
 from .transform import FlowTransform
@@ -32,10 +32,13 @@ __all__ = [
     "elementwise",
     "ffjord",
     "fit",
+    "iaf",
     "infer",
+    "maf",
     "matrices",
     "nice",
     "nn",
+    "nsf",
     "ode",
     "partitions",
     "plotting",

@@ -13,7 +13,7 @@ from pyro_flows.elementwise import Additive, Affine
 from pyro_flows.nn import DenseNet, ResidualNet
 from pyro_flows.partitions import Alternating, Halves, Mask
 
-from . import continuous_cases, discrete_cases, image_cases, linear_cases, spline_cases
+from . import autoregressive_cases, continuous_cases, discrete_cases, image_cases, linear_cases, spline_cases
 from .case import Case, perturb
 
 __all__ = ["CASES", "Case", "perturb"]
@@ -184,5 +184,12 @@ CASES: dict[str, Case] = {
     "real-nvp-batch-norm": Case("real_nvp", lambda: _nvp(norm=tr.BatchNorm)),
     "real-nvp-act-norm": Case("real_nvp", lambda: _nvp(norm=tr.ActNorm, context_dim=1), context=(1,)),
 }
-for module in (continuous_cases, discrete_cases, image_cases, linear_cases, spline_cases):
+for module in (
+    autoregressive_cases,
+    continuous_cases,
+    discrete_cases,
+    image_cases,
+    linear_cases,
+    spline_cases,
+):
     CASES |= module.CASES

@@ -1,6 +1,8 @@
 """Methods of the literature: lowercase factories that choose the parts."""
 
+from .autoregressive import iaf, maf
 from .continuous import ffjord
 from .couplings import nice, real_nvp
+from .splines import nsf
 
-__all__ = ["ffjord", "nice", "real_nvp"]
+__all__ = ["ffjord", "iaf", "maf", "nice", "nsf", "real_nvp"]

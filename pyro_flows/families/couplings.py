@@ -16,7 +16,7 @@ from ..transforms import Chain, Coupling, DiagonalScaling
 __all__ = ["nice", "real_nvp"]
 
 
-def _couplings(
+def couplings(
     input_dim: int,
     depth: int,
     elementwise: Elementwise,
@@ -24,10 +24,11 @@ def _couplings(
     context_dim: int,
     activation: Activation,
 ) -> list[FlowTransform]:
+    """Return couplings of halves that move in turn."""
     if input_dim < 2:
         raise ValueError(
             f"expected input_dim ≥ 2, since a coupling needs one half to move the other; got {input_dim}. "
-            "In one dimension use a monotone map, such as pyro.distributions.transforms.spline(1)"
+            "In one dimension use an autoregressive family, such as pyro_flows.nsf(1, autoregressive=True)"
         )
     if depth < 1:
         raise ValueError(f"expected depth ≥ 1; got {depth}")
@@ -72,8 +73,8 @@ def nice(
         >>> flow().log_prob(torch.randn(10, 5)).shape
         torch.Size([10])
     """
-    couplings = _couplings(input_dim, depth, Additive(), hidden, context_dim, activation)
-    return Chain([DiagonalScaling(input_dim), *couplings])
+    layers = couplings(input_dim, depth, Additive(), hidden, context_dim, activation)
+    return Chain([DiagonalScaling(input_dim), *layers])
 
 
 def real_nvp(
@@ -113,7 +114,7 @@ def real_nvp(
         >>> flow().sample((10,)).shape
         torch.Size([10, 5])
     """
-    layers = _couplings(input_dim, depth, elementwise or Affine(), hidden, context_dim, activation)
+    layers = couplings(input_dim, depth, elementwise or Affine(), hidden, context_dim, activation)
     if norm is not None:
         layers = [layer for coupling in layers for layer in (coupling, norm(input_dim))]
     return Chain(layers)

@@ -2,7 +2,16 @@
 
 from .conv import WeightNormConv
 from .dense import DenseNet, ResidualNet
+from .masked import MaskedNet
 from .moments import RunningMoments, batch_moments
 from .velocity import VelocityNet
 
-__all__ = ["DenseNet", "ResidualNet", "RunningMoments", "VelocityNet", "WeightNormConv", "batch_moments"]
+__all__ = [
+    "DenseNet",
+    "MaskedNet",
+    "ResidualNet",
+    "RunningMoments",
+    "VelocityNet",
+    "WeightNormConv",
+    "batch_moments",
+]

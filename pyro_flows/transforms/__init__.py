@@ -1,12 +1,14 @@
 """The transforms, one idea a file, and lowercase helpers under the names Pyro users expect."""
 
 from .act_norm import ActNorm, act_norm
+from .autoregressive import Autoregressive
 from .batch_norm import BatchNorm, batch_norm
 from .chain import Chain
 from .coupling import Coupling, coupling
 from .dequantize import Dequantize
 from .foreign import Foreign
 from .linear import Linear, generalized_channel_permute, householder
+from .monotone import Monotone
 from .multiscale import Multiscale
 from .neural_ode import NeuralODE
 from .permutation import Permutation, permutation, random_permutation, reverse
@@ -18,6 +20,7 @@ from .standardize import Standardize
 
 __all__ = [
     "ActNorm",
+    "Autoregressive",
     "BatchNorm",
     "Chain",
     "Coupling",
@@ -25,6 +28,7 @@ __all__ = [
     "DiagonalScaling",
     "Foreign",
     "Linear",
+    "Monotone",
     "Multiscale",
     "NeuralODE",
     "Permutation",
