@@ -10,6 +10,8 @@ from torch.utils.data import TensorDataset
 
 import pyro_flows as pf
 
+from .test_resume import IMAGES, pixels
+
 pytest.importorskip("accelerate")
 
 DATA = torch.randn(250, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 2 + 1
@@ -25,12 +27,21 @@ def new(norm):
     return flow
 
 
+def new_of_images(norm, whole):
+    torch.manual_seed(1)
+    parts = pixels(norm)
+    return pf.Flow(parts if whole else parts[:-1]).double()
+
+
 def fit(norm, path=None, **options):
     """Fit for 52 steps: 4 epochs of 13, each of them validated; 225 rows are trained on."""
-    flow = new(norm)
     options = {"epochs": 4, "batch_size": 17, "learning_rate": 5e-3, "progress": False} | options
-    pairs = options.pop("pairs", False)
-    given = {"data": TensorDataset(DATA, CONTEXT)} if pairs else {"data": DATA, "context": CONTEXT}
+    pairs, images = options.pop("pairs", False), options.pop("images", "")
+    if images:
+        flow, given = new_of_images(norm, images == "whole"), {"data": IMAGES + 0.5 * (images != "whole")}
+    else:
+        flow = new(norm)
+        given = {"data": TensorDataset(DATA, CONTEXT)} if pairs else {"data": DATA, "context": CONTEXT}
     history = pf.fit(flow, checkpoint=path, **given, **options)
     return {
         "flow": flow.state_dict(),
@@ -42,7 +53,17 @@ def fit(norm, path=None, **options):
 CASES = {
     "batch norm": {"norm": pf.transforms.BatchNorm, "batch_size": 18},
     "act norm": {"norm": pf.transforms.ActNorm, "batch_size": 18},
+    "images": {"norm": pf.transforms.BatchNorm, "batch_size": 8, "images": "real", "ema": 0.9},
+    "images, act norm": {"norm": pf.transforms.ActNorm, "batch_size": 8, "images": "real"},
     "last weights": {"norm": pf.transforms.BatchNorm, "batch_size": 18, "validation": 0, "pairs": True},
+}
+# Each process draws noise of its own here, and has to end with the same weights and statistics all the same.
+NOISY = {
+    "norm": pf.transforms.BatchNorm,
+    "batch_size": 8,
+    "images": "whole",
+    "ema": 0.9,
+    "augment": pf.training.random_flips,
 }
 
 
@@ -70,6 +91,7 @@ def act(folder):
     mine = f"rank-{rank}"
     os.mkdir(mine)  # each has its own view of the checkpoint's folder: the first one's counts
     results = {name: fit(**case) for name, case in CASES.items()}
+    results["noisy"] = fit(**NOISY)
     save, saved = checkpoint.save, []
 
     def stop(state, path):
@@ -112,6 +134,13 @@ def test_two_ranks_agree_with_one(ranks, case):
     print(case, spread(alone, one), spread(one, two))
     assert spread(one, two) == 0
     assert spread(alone, one) < 1e-6
+
+
+def test_two_ranks_with_noise_of_their_own_end_alike(ranks):
+    alone = fit(**NOISY)
+    one, two = (rank["noisy"] for rank in ranks[0])
+    assert spread(one, two) == 0
+    assert 0 < spread(alone, one) < 0.5
 
 
 def test_the_first_rank_alone_writes_and_reads(ranks):

@@ -20,6 +20,8 @@ from torch.utils.data import Dataset
 
 import pyro_flows as pf
 
+from .image_cases import SmallConvNet
+
 
 class Noisy(Dataset):
     """Pairs that draw from all three global generators."""
@@ -53,7 +55,25 @@ def blurred(flow, x, context):
     return -flow(context).log_prob(x + 0.1 * torch.randn_like(x))
 
 
+def pixels(norm):
+    """Dequantised images, which draw noise at each look."""
+    shape, partition = (1, 2, 4), pf.partitions.Checkerboard((1, 2, 4))
+    coupling = pf.transforms.Coupling(partition, pf.elementwise.Affine(), SmallConvNet(1, 2))
+    normal = pf.transforms.Reshape((8,), shape)
+    return [
+        normal,
+        coupling,
+        norm(1, event_dim=3),
+        pf.transforms.Pixels(levels=17),
+        pf.transforms.Dequantize(levels=17),
+    ]
+
+
+IMAGES = torch.randint(0, 17, (120, 1, 2, 4), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
+IMAGE_SETTINGS = {"ema": 0.9, "augment": pf.training.random_flips}
+
 CASES = {
+    "images": (lambda: pixels(pf.transforms.BatchNorm), IMAGES, IMAGE_SETTINGS),
     "tensor": (lambda: couplings(pf.transforms.BatchNorm), DATA, {"patience": 3, "learning_rate": 0.02}),
     "dataset": (lambda: pf.real_nvp(2, depth=2, hidden=(8,), context_dim=1), Noisy(), {"clip": 0.5}),
     "dropout": (lambda: couplings(pf.transforms.ActNorm), DATA.double().numpy(), {"validation": 0}),
@@ -208,6 +228,8 @@ OTHER = {
     "seed": ({"seed": 1}, "expected seed 0; got 1"),
     "batch size": ({"batch_size": 10}, "expected batch_size 20; got 10"),
     "schedule": ({"schedule": lambda progress: 1.0}, "expected schedule"),
+    "average": ({"ema": 0.5}, "expected ema 0.0; got 0.5"),
+    "augmentation": ({"augment": pf.training.random_flips}, "expected augment None; got random_flips"),
     "held-out rows": ({"validation": 0.2}, "expected training rows 108; got 96"),
 }
 

@@ -1,5 +1,6 @@
 """Maximum likelihood on well-kept libraries; a loop of one's own or Pyro's SVI will always do too."""
 
+from .augment import random_flips
 from .bits import bits_per_dim
 from .fit import fit
 from .likelihood import negative_log_likelihood
@@ -14,5 +15,6 @@ __all__ = [
     "bits_per_dim",
     "fit",
     "negative_log_likelihood",
+    "random_flips",
     "recompute_statistics",
 ]

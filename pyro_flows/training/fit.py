@@ -29,9 +29,9 @@ def fit(
     """Fit a flow to data by maximum likelihood: minimise −mean log p(data) with Adam.
 
     A tenth of the rows is held out; the weights that score them best are restored at the end, and
-    the flow is left in evaluation mode. Running statistics are recomputed over (at most 20,000 rows
-    of) the training data before each validation. Works under `torchrun` and `accelerate launch` as
-    it is: the processes share each batch.
+    the flow is left in evaluation mode. Running statistics are recomputed over the training data (at
+    most 20,000 rows or 2,000 images of them) before each validation. Works under `torchrun` and
+    `accelerate launch` as it is: the processes share each batch.
 
     Args:
         flow: a `Flow`; trained in place, on the device and in the dtype of its parameters.
@@ -46,7 +46,7 @@ def fit(
             resumed run ends with the same bits as one that was never interrupted, where a data set's
             rows depend on the index and the global generators only.
         **settings: fields of `Settings`: epochs, batch_size, learning_rate, schedule, clip,
-            patience, precision, seed, progress, checkpoint_every.
+            patience, ema, augment, precision, seed, progress, checkpoint_every.
 
     Returns:
         The losses by epoch, in nats where the loss is.

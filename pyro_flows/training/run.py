@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ..flow import Flow
 from . import checkpoint as files
+from .average import WeightAverage
 from .blame import first_non_finite
 from .data import Source, rows_at_once, source_of, split
-from .likelihood import Loss
+from .likelihood import Loss, negative_log_likelihood
 from .process import process_of
 from .progress import progress_bar
 from .random import seed_generators
@@ -27,7 +28,7 @@ __all__ = ["NonFiniteLoss", "Run"]
 
 State = dict[str, Tensor]
 
-STATISTICS_ROWS = 20_000
+STATISTICS_ROWS, STATISTICS_IMAGES = 20_000, 2_000  # each pixel of an image counts
 
 
 class NonFiniteLoss(RuntimeError):
@@ -80,7 +81,12 @@ class Run:
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=settings.learning_rate, fused=self.device.type in ("cpu", "cuda")
         )
-        self.history = History()
+        self.average = WeightAverage(self.parameters, settings.ema)
+        transform = flow.transform
+        whole = transform.codomain.is_discrete and loss is negative_log_likelihood
+        shape = transform.codomain_shape
+        self.history = History(dims=shape.numel() if whole and shape is not None else 0)
+        self.statistics_rows = STATISTICS_IMAGES if transform.codomain.event_dim == 3 else STATISTICS_ROWS
         self.kept = self._weights()  # the best, or before the first validation some that gave a finite loss
         self.epoch = self.step = 0  # the step within the epoch
         self.total = 0.0  # of the losses in this epoch
@@ -107,13 +113,13 @@ class Run:
         self.flow.train()
         batches = self.train.batches(self._order()[self.step :])
         while self.step < self.steps_per_epoch:
-            self._seed(0)
+            self._seed(0, rank=self.process.rank)
             self._step(*next(batches))
             if self._is_due():
                 self._save()
 
-    def _seed(self, use: int) -> None:
-        key = (self.settings.seed, self.history.steps, self.process.rank, use)
+    def _seed(self, use: int, *, rank: int) -> None:
+        key = (self.settings.seed, self.history.steps, rank, use)
         seed_generators(*key, device=self.device)
 
     def _order(self) -> list[Tensor]:
@@ -127,6 +133,8 @@ class Run:
         progress = self.history.steps / (self.epochs * self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self.settings.schedule(progress)
+        if self.settings.augment is not None:
+            x = self.settings.augment(x)
         self.optimizer.zero_grad()
         with self._autocast():
             loss = self.loss(x, context)
@@ -141,6 +149,7 @@ class Run:
             warn_of_scale(self.flow, x, context)
         nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
         self.optimizer.step()
+        self.average.update()
         self.total += value
         self.step += 1
         self.history.steps += 1
@@ -165,22 +174,23 @@ class Run:
 
     def _end_epoch(self) -> None:
         self.history.train_loss.append(self.total / self.steps_per_epoch)
-        self._seed(1)
+        self._seed(1, rank=0)  # all processes recompute the same statistics
         self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
         if self.val is not None:
-            with restored_statistics(self.flow):
+            with self.average.applied(), restored_statistics(self.flow):
                 self._validate(self.val)
         self.done = self.epoch >= self.epochs or self.epoch - 1 - self.history.best_epoch >= self.patience
         if self.done:
             if self.history.best_epoch >= 0:
                 self.flow.load_state_dict(self.kept)
             else:
-                recompute(self.flow.transform, self.train, at_most=STATISTICS_ROWS)
+                self.average.apply()
+                self._recompute()
         if self.done or self._is_due():
             self._save()
 
     def _validate(self, rows: Source) -> None:
-        recompute(self.flow.transform, self.train, at_most=STATISTICS_ROWS)
+        self._recompute()
         self.flow.eval()
         # The same noise in each epoch, so that losses which draw some can be compared.
         seed_generators(self.settings.seed, self.process.rank, device=self.device)
@@ -195,17 +205,24 @@ class Run:
             self.kept = self._weights()
         self.history.val_loss.append(loss)
 
+    def _recompute(self) -> None:
+        recompute(self.flow.transform, self.train, at_most=self.statistics_rows)
+
     def _summary(self) -> str:
-        text = f"train {self.history.train_loss[-1]:.4f}"
-        if self.history.val_loss:
-            text += f", validation {self.history.val_loss[-1]:.4f}, best {self.history.best_loss:.4f} nats"
-        return text
+        history = self.history
+        losses = {"train": history.train_loss[-1:], "validation": history.val_loss[-1:]}
+        if history.val_loss:
+            losses["best"] = [history.best_loss]
+        shown = history.bits_per_dim if history.dims else float
+        text = ", ".join(f"{name} {shown(loss):.4f}" for name, found in losses.items() for loss in found)
+        return f"{text} {'bits/dim' if history.dims else 'nats'}"
 
     def _identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the one before."""
         told = vars(self.settings) | {"schedule": [self.settings.schedule(i / 4) for i in range(5)]}
         for name in ("progress", "checkpoint_every"):
             del told[name]
+        told["augment"] = getattr(told["augment"], "__qualname__", repr(told["augment"]))
         rows = {"training rows": len(self.train), "validation rows": len(self.val or ())}
         shapes = {f"{name} of shape": list(value.shape) for name, value in self.flow.state_dict().items()}
         told["loss"] = getattr(self.row_loss, "__qualname__", repr(self.row_loss))
@@ -226,6 +243,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "history": vars(self.history),
             "kept": self.kept,
+            "average": self.average.state(),
             "progress": (self.epoch, self.step, self.total, self.done),
         }
         files.save(state, self.path)
@@ -246,6 +264,7 @@ class Run:
                 )
         self.flow.load_state_dict(state["flow"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load(state["average"])
         self.history = History(**state["history"])
         self.kept = {name: value.to(self.device) for name, value in state["kept"].items()}
         self.epoch, self.step, self.total, self.done = state["progress"]
