@@ -1,20 +1,26 @@
-"""Maximum likelihood on well-kept libraries; a loop of one's own or Pyro's SVI will always do too."""
+"""Training on well-kept libraries; a loop of one's own or Pyro's SVI will always do too."""
 
 from .augment import random_flips
 from .bits import bits_per_dim
 from .fit import fit
+from .flow_matching import FlowMatching, independent, optimal_transport
 from .likelihood import negative_log_likelihood
+from .penalised import PenalisedLikelihood
 from .run import NonFiniteLoss
 from .settings import History, Settings
 from .statistics import recompute_statistics
 
 __all__ = [
+    "FlowMatching",
     "History",
     "NonFiniteLoss",
+    "PenalisedLikelihood",
     "Settings",
     "bits_per_dim",
     "fit",
+    "independent",
     "negative_log_likelihood",
+    "optimal_transport",
     "random_flips",
     "recompute_statistics",
 ]
