@@ -3,6 +3,7 @@
 from . import (
     bases,
     datasets,
+    diagnostics,
     elementwise,
     infer,
     matrices,
@@ -29,6 +30,7 @@ __all__ = [
     "bases",
     "bits_per_dim",
     "datasets",
+    "diagnostics",
     "elementwise",
     "ffjord",
     "fit",

@@ -1,0 +1,158 @@
+"""A verdict on a guide, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..infer import Importance, importance
+
+__all__ = ["Report", "judge", "report"]
+
+GOOD = "good"
+USABLE = "usable after importance correction"
+BAD = "do not trust"
+_ORDER = (GOOD, USABLE, BAD)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `report` returns and prints."""
+
+    verdict: str
+    """"good", "usable after importance correction" or "do not trust"."""
+    reasons: tuple[str, ...]
+    """Why, one sentence each."""
+    results: tuple[Importance, ...]
+    """The weighed draws of every guide."""
+
+    def __str__(self) -> str:
+        return "\n".join([f"Verdict: {self.verdict}", *(f"  - {reason}" for reason in self.reasons)])
+
+
+def report(
+    model: Callable[..., Any],
+    guide: Callable[..., Any] | Sequence[Callable[..., Any]],
+    *args: Any,
+    num_samples: int = 4000,
+    **kwargs: Any,
+) -> Report:
+    """Print how far to trust a guide: good, usable after importance correction, or not; and why.
+
+    Good means that mean and standard deviation of every latent variable may be read off the guide's own
+    draws: the gap between log evidence and ELBO is at most 0.05 nats, the effective sample size 80 % of the
+    draws, importance correction moves no mean by more than 0.05 standard deviations and no standard deviation
+    by more than 5 %, and k̂ < 0.7 or the gap is below 0.005. Usable means that corrected draws
+    (`Importance.resample`) may be: k̂ < 0.75 and an effective sample size of 5 %.
+
+    Weights see only where the guide puts draws. A mode that a guide misses shows in independent fits whose
+    log evidences disagree: give several guides.
+
+    Args:
+        model: the model.
+        guide: a fitted guide, or several, fitted independently; then the verdict is that on the worst.
+        *args: what both are called with.
+        num_samples: draws of each guide.
+        **kwargs: what both are called with.
+
+    Raises:
+        ValueError: where guide and model do not fit.
+
+    Example:
+        >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
+        >>> def model():
+        ...     pyro.sample("x", dist.Normal(0.0, 1.0))
+        >>> def guide():
+        ...     pyro.sample("x", dist.Normal(3.0, 0.1))
+        >>> pf.diagnostics.report(model, guide).verdict  # doctest: +ELLIPSIS
+        Verdict: do not trust
+        ...
+        'do not trust'
+    """
+    guides: list[Any] = list(guide) if isinstance(guide, list | tuple) else [guide]
+    if not guides:
+        raise ValueError("expected a guide, or several; got none")
+    results = [importance(model, one, *args, num_samples=num_samples, **kwargs) for one in guides]
+    made = judge(results)
+    print(made)
+    return made
+
+
+def judge(results: Sequence[Importance]) -> Report:
+    """Return the verdict on draws that were weighed already."""
+    verdicts, reasons = [], []
+    for i, result in enumerate(results):
+        verdict, why = _judge_one(result)
+        verdicts.append(verdict)
+        label = f"fit {i + 1} ({verdict}): " if len(results) > 1 else ""
+        reasons += [label + reason for reason in why]
+    if split := _disagreement(results):
+        verdicts.append(BAD)
+        reasons.insert(0, split)
+    elif len(results) > 1:
+        reasons.insert(0, f"the log evidences of {len(results)} fits agree")
+    return Report(max(verdicts, key=_ORDER.index), tuple(reasons), tuple(results))
+
+
+def _judge_one(result: Importance) -> tuple[str, list[str]]:
+    if not math.isfinite(result.log_evidence):
+        return BAD, [str(result.problem)]
+    n = len(result.log_weights)
+    share = result.ess / n
+    shift, narrow, wide = _moved(result)
+    constant = result.khat == -math.inf
+    k = "the log weights are constant: k̂ has nothing to measure" if constant else f"k̂ = {result.khat:.2f}"
+    tail = constant or result.khat < 0.7 or result.gap < 0.005
+    checks = [
+        (result.gap <= 0.05, f"log evidence − ELBO = {result.gap:.3f} nats", "≤ 0.05"),
+        (share >= 0.8, f"effective sample size = {100 * share:.0f} % of {n} draws", "≥ 80 %"),
+        (shift <= 0.05, f"importance correction moves a mean by {shift:.3f} standard deviations", "≤ 0.05"),
+        (
+            narrow >= 0.95 and wide <= 1.05,
+            f"the guide's standard deviations are {narrow:.2f} to {wide:.2f} of the corrected ones",
+            "within 0.95–1.05",
+        ),
+        (tail, k, "below 0.7, or the log evidence within 0.005 of the ELBO"),
+    ]
+    if all(passed for passed, _, _ in checks):
+        return GOOD, [text for _, text, _ in checks]
+    reasons = [f"{text}; good is {bound}" for passed, text, bound in checks if not passed]
+    reasons += [result.problem] if result.problem else []
+    if result.khat < 0.75 and share >= 0.05:
+        return USABLE, [*reasons, f"{k} and effective sample size {result.ess:.0f}: enough to correct"]
+    failed = "k̂ ≥ 0.75" if result.khat >= 0.75 else "an effective sample size below 5 %"
+    return BAD, [*reasons, f"{failed}: the weights are too uneven to correct anything"]
+
+
+def _moved(result: Importance) -> tuple[float, float, float]:
+    """Return the largest shift of a mean in SDs, and the smallest and largest ratio of SDs."""
+    (raw_means, raw_sds), (means, sds) = result.moments(corrected=False), result.moments()
+    flat = [torch.cat([part[name].flatten() for name in means]) for part in (raw_means, raw_sds, means, sds)]
+    raw_mean, raw_sd, mean, sd = flat
+    moves = raw_sd > 0  # a deterministic site may be constant
+    if not bool(moves.any()):
+        return 0.0, 1.0, 1.0
+    shift = ((raw_mean - mean).abs() / sd)[moves]
+    ratio = (raw_sd / sd)[moves]
+    return float(shift.max()), float(ratio.min()), float(ratio.max())
+
+
+def _disagreement(results: Sequence[Importance]) -> str | None:
+    """Say so where two fits' log evidences differ by more than chance and 0.05 nats."""
+    known = [r for r in results if math.isfinite(r.log_evidence)]
+    if len(known) < 2:
+        return None
+    low, high = (pick(known, key=lambda r: r.log_evidence) for pick in (min, max))
+    difference = high.log_evidence - low.log_evidence
+    error = math.hypot(high.log_evidence_error, low.log_evidence_error)
+    if difference <= max(0.05, 4 * error):
+        return None
+    figures = ", ".join(f"{r.log_evidence:.2f} ± {r.log_evidence_error:.2f}" for r in results)
+    return (
+        f"independent fits disagree on the log evidence ({figures}): at least one misses a part of "
+        "the posterior, which importance weights cannot see"
+    )
