@@ -14,7 +14,7 @@ from . import (
     training,
     transforms,
 )
-from .families import ffjord, iaf, maf, nice, nsf, real_nvp
+from .families import ffjord, glow, iaf, maf, nice, nsf, real_nvp
 from .flow import Flow, FlowDistribution
 from .training import bits_per_dim, fit, recompute_statistics
 from .transform import FlowTransform
@@ -34,6 +34,7 @@ __all__ = [
     "elementwise",
     "ffjord",
     "fit",
+    "glow",
     "iaf",
     "infer",
     "maf",

@@ -47,6 +47,7 @@ class Case:
     single: whether it is one layer, which must round-trip far away from the data too.
     positive: whether the base side is the positive numbers, not all numbers.
     tolerance: how far, absolutely and relatively, an iterative inverse or an integrator may be off.
+    scale: how far a built transform is moved from where it starts.
     outside: the laws it is outside of, each with the reason.
     """
 
@@ -57,6 +58,7 @@ class Case:
     single: bool = False
     positive: bool = False
     tolerance: float = 0.0
+    scale: float = 0.3
     outside: Mapping[str, str] = field(default_factory=dict)
 
     def within(self, tolerance: float) -> dict[str, float]:
@@ -67,7 +69,7 @@ class Case:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             transform = self.make()
-        perturb(transform, seed)
+        perturb(transform, seed, self.scale)
         return transform.to(dtype).train(training)
 
     def noise(self, transform: FlowTransform, batch=(5,), dtype=torch.float32) -> Tensor:

@@ -13,7 +13,14 @@ from pyro_flows.elementwise import Additive, Affine
 from pyro_flows.nn import DenseNet, ResidualNet
 from pyro_flows.partitions import Alternating, Halves, Mask
 
-from . import autoregressive_cases, continuous_cases, discrete_cases, image_cases, linear_cases, spline_cases
+from . import (
+    autoregressive_cases,
+    continuous_cases,
+    discrete_cases,
+    image_cases,
+    linear_cases,
+    spline_cases,
+)
 from .case import Case, perturb
 
 __all__ = ["CASES", "Case", "perturb"]

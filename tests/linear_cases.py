@@ -14,13 +14,12 @@ from .case import Case
 __all__ = ["CASES"]
 
 ROTATED = dict.fromkeys(
-    ("training_on_one_tensor", "functional"),
-    "rotated standard normal noise is the same: no step moves its score",
+    ("training_on_one_tensor", "functional"), "rotated standard normal noise is the same: no step counts"
 )
 
 
 def _coupling() -> tr.Coupling:
-    return tr.Coupling(Halves(5), Affine(), DenseNet(3, 4, (6,), activation=nn.Tanh))
+    return tr.Coupling(Halves(5), Affine(0.5), DenseNet(3, 4, (6,), activation=nn.Tanh))
 
 
 def _mixing() -> pf.Chain:

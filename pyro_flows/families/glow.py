@@ -1,0 +1,101 @@
+"""Glow: multiscale flows of images with invertible 1×1 convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Size
+
+from ..elementwise import Affine, Elementwise
+from ..matrices import LU, random_rotation
+from ..nn import GlowNet
+from ..partitions import Channels
+from ..transform import FlowTransform
+from ..transforms import ActNorm, Chain, Coupling, Linear, Multiscale, Squeeze
+
+__all__ = ["glow"]
+
+
+def _squeezed(image_shape: Sequence[int], levels: int | None) -> list[Size]:
+    """Return the shape after each level's squeeze, finest first."""
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"expected an image shape (C, H, W); got {tuple(image_shape)}")
+    channels, height, width = image_shape
+    shapes: list[Size] = []
+    while height % 2 == width % 2 == 0 and len(shapes) < (3 if levels is None else levels):
+        channels, height, width = 4 * channels, height // 2, width // 2
+        shapes.append(Size([channels, height, width]))
+        channels = channels // 2
+    if not shapes or (levels is not None and len(shapes) < levels):
+        factor = 2 ** (levels or 1)
+        raise ValueError(
+            f"expected 1 level or more, and sides that are multiples of {factor} for {levels or 1}; got "
+            f"{tuple(image_shape)}: pad the images, or take {len(shapes)} levels"
+        )
+    return shapes
+
+
+def glow(
+    image_shape: Sequence[int],
+    *,
+    levels: int | None = None,
+    depth: int = 16,
+    width: int = 64,
+    elementwise: Elementwise | None = None,
+    context_dim: int = 0,
+    context_shape: Sequence[int] | None = None,
+) -> Multiscale:
+    """Steps of act norm, invertible 1×1 convolution and coupling at several scales: flat latents → image.
+
+    Each level squeezes space to depth, takes `depth` steps and leaves half of its channels to the
+    noise, as a Gaussian whose mean and scale come from the other half. The latents, of event_dim 1,
+    are one vector; `Multiscale.split` and `join` give them by scale. The first batch in training sets
+    the act norms.
+
+    Kingma & Dhariwal, "Glow: Generative Flow with Invertible 1×1 Convolutions", 2018,
+    arXiv:1807.03039.
+
+    Args:
+        image_shape: (C, H, W) of the data.
+        levels: number of scales, each with half the height and width of the one before; None takes
+            as many as fit, at most 3.
+        depth: steps a level.
+        width: channels inside each coupling's net.
+        elementwise: the map of each coupling; `pyro_flows.elementwise.Affine` where None.
+        context_dim: length of the context vector (a class as one-hot), 0 for none.
+        context_shape: (c, h, w) of a context image, in place of a vector.
+
+    Raises:
+        ValueError: where the sides do not halve `levels` times, or an argument is out of its range.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> flow = pf.Flow(pf.glow((3, 8, 8), depth=2, width=8))
+        >>> flow().sample((5,)).shape, flow.transform.domain_shape
+        (torch.Size([5, 3, 8, 8]), torch.Size([192]))
+    """
+    if depth < 1:
+        raise ValueError(f"expected depth ≥ 1; got {depth}")
+    if width < 1:
+        raise ValueError(f"expected width ≥ 1; got {width}")
+    shapes = _squeezed(image_shape, levels)
+    given: dict[str, Any] = {"context_dim": context_dim, "context_shape": context_shape}
+    scales = []
+    for shape in shapes:
+        partition = Channels(shape)
+        parts: list[FlowTransform] = []
+        for map_ in [elementwise or Affine()] * depth:
+            net = GlowNet(_half(shape), map_.num_params * (shape[0] // 2), width=width, **given)
+            start = random_rotation(shape[0])
+            parts += [
+                Coupling(partition, map_, net),
+                Linear(LU(shape[0], start=start), event_dim=3, bias=False).inv,  # scoring multiplies
+                ActNorm(shape[0], event_dim=3),
+            ]
+        scales.append(Chain([*parts, Squeeze((shape[0] // 4, 2 * shape[1], 2 * shape[2]))]))
+    return Multiscale(scales)
+
+
+def _half(shape: Size) -> Size:
+    return Size([shape[0] - shape[0] // 2, *shape[1:]])
