@@ -76,15 +76,27 @@ def test_hostile_values(name, x, shift, raw):
         gradients = torch.autograd.grad(y.sum() + log_derivative.sum(), [x, params])
         assert all(gradient.isfinite().all() for gradient in gradients)
     y, _ = g.forward(x, params)
-    scale = max(1.0, y.abs().item(), abs(shift)) * 25  # exp(3) and its rounding
+    scale = 10 * max(1.0, x.abs().item(), abs(shift))  # of exp(s)'s rounding
     torch.testing.assert_close(g.inverse(y, params)[0], x, rtol=1e-4, atol=2e-7 * scale)
 
 
 @pytest.mark.parametrize("bound", [0.5, 3.0])
 def test_affine_scale_stays_within_its_bound(bound):
-    params = torch.tensor([[0.0, 0.0], [50.0, -50.0]])
-    _, log_scale = Affine(bound).forward(torch.ones(2), params)
-    torch.testing.assert_close(log_scale, torch.tensor([bound, -bound]))
+    raw = torch.tensor([[0.0, 0.0, 0.0], [1e6, -1e6, 0.0]], dtype=torch.float64, requires_grad=True)
+    _, log_scale = Affine(bound).inverse(torch.ones_like(raw[0]), raw)
+    wanted = torch.tensor([bound, -bound, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(log_scale, wanted, atol=1e-5, rtol=1e-5)
+    assert (log_scale.abs() < bound).all()
+    (slope,) = torch.autograd.grad(log_scale.sum(), raw)
+    assert slope[1, 2] == 1  # at the kink of |a| too
+    assert (slope[1] > 0).all()
+
+
+def test_affine_scales_and_shifts_towards_the_noise():
+    params = torch.tensor([[10.0], [0.5]], dtype=torch.float64)
+    x, log_derivative = Affine(1.0).inverse(torch.tensor([3.0], dtype=torch.float64), params)
+    scale = torch.tensor([1 / 3], dtype=torch.float64)  # 0.5 / (1 + 0.5)
+    torch.testing.assert_close((x, log_derivative), (3 * scale.exp() + 10, scale))
 
 
 @pytest.mark.parametrize("bound", [0.0, -1.0, float("nan")])

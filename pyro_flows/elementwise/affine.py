@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from .base import Elementwise
@@ -11,12 +10,14 @@ __all__ = ["Affine"]
 
 
 class Affine(Elementwise):
-    r"""y = x · exp(s) + t, with log-derivative s = b · tanh(a).
+    r"""x = y · exp(s) + t towards the noise, so y = (x − t) · exp(−s), with s = a / (1 + |a| / b).
 
-    The raw log-scale a is bounded smoothly to (−b, b), so that no layer stretches by more than
-    exp(b) and no gradient is cut off.
+    The raw log-scale a is bounded smoothly to (−b, b), so that no layer stretches or shrinks by more
+    than exp(b) and no gradient is cut off: s is a where it is small, and its derivative, 1 / (1 + |a| / b)²,
+    is continuous. The log-derivative of the map from x to y is −s.
 
-    Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, arXiv:1605.08803.
+    Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, arXiv:1605.08803: the
+    paper's map leads from data to noise too.
 
     Args:
         max_log_scale: the bound b > 0.
@@ -40,16 +41,19 @@ class Affine(Elementwise):
         self.max_log_scale = float(max_log_scale)
 
     def forward(self, x: Tensor, params: Tensor, event_dim: int = 1) -> tuple[Tensor, Tensor]:
-        """Return x · exp(s) + t and s."""
+        """Return (x − t) · exp(−s) and −s."""
         shift, raw = params.unbind(-1 - event_dim)
-        log_scale = torch.tanh(raw) * self.max_log_scale
-        return x * log_scale.exp() + shift, log_scale
+        negated = -self._log_scale(raw)
+        return (x - shift) * negated.exp(), negated
 
     def inverse(self, y: Tensor, params: Tensor, event_dim: int = 1) -> tuple[Tensor, Tensor]:
-        """Return (y − t) · exp(−s) and −s."""
+        """Return y · exp(s) + t and s."""
         shift, raw = params.unbind(-1 - event_dim)
-        log_scale = torch.tanh(raw) * -self.max_log_scale
-        return (y - shift) * log_scale.exp(), log_scale
+        log_scale = self._log_scale(raw)
+        return y * log_scale.exp() + shift, log_scale
+
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        return raw / (1 + raw.abs() / self.max_log_scale)
 
     def __repr__(self) -> str:
         return f"Affine(max_log_scale={self.max_log_scale})"
