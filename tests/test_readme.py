@@ -28,7 +28,7 @@ def quick(monkeypatch, tmp_path):
 
 
 def test_python_blocks(quick, capsys):
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     for number in FEWER:
         assert any(number in block for block in BLOCKS), f"the README no longer says {number}"
     names = {}
@@ -36,9 +36,10 @@ def test_python_blocks(quick, capsys):
         for number, fewer in FEWER.items():
             block = block.replace(number, fewer)
         exec(compile(block, f"README block {i}", "exec"), names)
-    assert re.match(r"KL -?\d+\.\d{4} nats, best epoch 0\n", capsys.readouterr().out)
+    assert re.match(r"KL -?\d+\.\d{4} nats, best epoch 0\ntensor\(\d+\.\d+, dtype", capsys.readouterr().out)
     assert names["samples"].shape == (1000, 2)
     assert len(names["losses"]) == 3
+    assert names["figure"].axes[0].images
     assert names["chain"](torch.randn(5, 4)).shape == (5, 4)
     flow = pf.Flow(pf.real_nvp(2, depth=12))
     flow.load_state_dict(torch.load("moons.pt", weights_only=True))

@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import datasets, families, plotting
 from ..flow import Flow
 from ..training import fit
-from ..transforms import Standardize
+from ..transforms import Dequantize, Standardize
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ def _digits(folder: Path, smoke: bool) -> None:
     train, test = counts[:1440] + torch.rand(1440, 64), counts[1440:] + torch.rand(len(counts) - 1440, 64)
     transform = families.real_nvp(64, hidden=(128, 128), activation=torch.nn.Tanh)
     flow = Flow([transform, Standardize.of(train)])
-    rows = datasets.Dequantized(counts[:1440])
-    history = fit(flow, rows, epochs=1 if smoke else 150, batch_size=128, progress=sys.stderr.isatty())
+    rounded = Flow([flow.transform, Dequantize(levels=17, event_dim=1)])
+    epochs = 1 if smoke else 150
+    history = fit(rounded, counts[:1440], epochs=epochs, batch_size=128, progress=sys.stderr.isatty())
     with torch.no_grad():
         gain = flow().log_prob(test).double() - _gaussian(train).log_prob(test.double())
     uncertainty = 2 * gain.std() / len(gain) ** 0.5

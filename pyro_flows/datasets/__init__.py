@@ -1,7 +1,6 @@
 """Two-dimensional toy densities: Pyro distributions with exact samples and exact log-densities."""
 
 from .checkerboard import Checkerboard
-from .dequantized import Dequantized
 from .gaussians import EightGaussians
 from .moons import TwoMoons
 from .pinwheel import Pinwheel
@@ -11,7 +10,6 @@ from .spirals import Spirals
 
 __all__ = [
     "Checkerboard",
-    "Dequantized",
     "EightGaussians",
     "Pinwheel",
     "Planar",
