@@ -14,7 +14,7 @@ from . import (
     training,
     transforms,
 )
-from .families import ffjord, glow, iaf, maf, nice, nsf, real_nvp
+from .families import ffjord, glow, iaf, maf, nice, nsf, real_nvp, real_nvp_image
 from .flow import Flow, FlowDistribution
 from .training import bits_per_dim, fit, recompute_statistics
 from .transform import FlowTransform
@@ -46,6 +46,7 @@ __all__ = [
     "partitions",
     "plotting",
     "real_nvp",
+    "real_nvp_image",
     "recompute_statistics",
     "training",
     "transforms",

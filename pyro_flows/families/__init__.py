@@ -4,6 +4,7 @@ from .autoregressive import iaf, maf
 from .continuous import ffjord
 from .couplings import nice, real_nvp
 from .glow import glow
+from .images import real_nvp_image
 from .splines import nsf
 
-__all__ = ["ffjord", "glow", "iaf", "maf", "nice", "nsf", "real_nvp"]
+__all__ = ["ffjord", "glow", "iaf", "maf", "nice", "nsf", "real_nvp", "real_nvp_image"]

@@ -1,5 +1,6 @@
 """Conditioner networks: the third part of a coupling or autoregressive layer."""
 
+from .channel_norm import ChannelNorm
 from .conv import WeightNormConv
 from .conv_glow import GlowNet
 from .dense import DenseNet, ResidualNet
@@ -8,6 +9,8 @@ from .moments import RunningMoments, batch_moments
 from .velocity import VelocityNet
 
 __all__ = [
+    "ChannelNorm",
+    "ConvResidualNet",
     "DenseNet",
     "GlowNet",
     "MaskedNet",

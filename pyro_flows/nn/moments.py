@@ -29,10 +29,13 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
 
+def is_distributed() -> bool:
+    """Whether a batch is shared by several processes."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
 def _sum_over_ranks(tensor: Tensor) -> Tensor:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return tensor
-    return _SumOverRanks.apply(tensor) if distributed.get_world_size() > 1 else tensor
+    return _SumOverRanks.apply(tensor) if is_distributed() else tensor
 
 
 def batch_moments(y: Tensor, event_dim: int = 1) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,9 +98,16 @@ class RunningMoments(nn.Module):
 
     def forward(self, y: Tensor, event_dim: int = 1) -> tuple[Tensor, Tensor]:
         """Return mean and variance, of shape (num_features,), for normalising y."""
-        if not (self.training and torch.is_grad_enabled()) or is_functorch():
+        if not self.moves():
             return self.mean, self.variance
-        batch_mean, batch_variance, rows = batch_moments(y, event_dim)
+        return self.update(*batch_moments(y, event_dim))
+
+    def moves(self) -> bool:
+        """Whether a batch that is seen now moves the averages."""
+        return self.training and torch.is_grad_enabled() and not is_functorch()
+
+    def update(self, batch_mean: Tensor, batch_variance: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Move the averages by a batch's moments, of at least two rows, and return them."""
         enough = rows >= 2
         weight = self.decay * self.weight + (1 - self.decay)
         step = (1 - self.decay) / weight
