@@ -16,6 +16,7 @@ from pyro_flows.partitions import Alternating, Halves, Mask
 from . import (
     autoregressive_cases,
     continuous_cases,
+    conv_cases,
     discrete_cases,
     glow_cases,
     image_cases,
@@ -195,6 +196,7 @@ CASES: dict[str, Case] = {
 for module in (
     autoregressive_cases,
     continuous_cases,
+    conv_cases,
     discrete_cases,
     glow_cases,
     image_cases,

@@ -3,6 +3,7 @@
 from .channel_norm import ChannelNorm
 from .conv import WeightNormConv
 from .conv_glow import GlowNet
+from .conv_residual import ConvResidualNet
 from .dense import DenseNet, ResidualNet
 from .masked import MaskedNet
 from .moments import RunningMoments, batch_moments

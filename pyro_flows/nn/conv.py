@@ -9,6 +9,8 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn import functional
 
+from .._tracing import is_traced
+
 __all__ = ["ImageContext", "VectorContext", "WeightNormConv", "add_context", "as_images", "context_layer"]
 
 
@@ -52,7 +54,8 @@ class WeightNormConv(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Return images (N, outputs, H, W) for images (N, inputs, H, W)."""
         weight = self.weight()
-        if weight.shape[-1] > 1:
+        # A compiler expects other strides of a convolution than it sometimes has, and chooses its own.
+        if weight.shape[-1] > 1 or is_traced():
             return functional.conv2d(h, weight, self.bias, padding=weight.shape[-1] // 2)
         # A matrix product over pixels, faster than the convolution in the channels-last layout.
         return functional.linear(h.movedim(1, -1), weight[..., 0, 0], self.bias).movedim(-1, 1)

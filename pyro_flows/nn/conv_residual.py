@@ -78,6 +78,7 @@ class ConvResidualNet(nn.Module):
         channels, *plane = input_shape
         self.norm_in = ChannelNorm(channels)
         self.first = WeightNormConv(2 * channels, width, bias=False)
+        self.width = width
         self.context = context_layer(width, plane, context_dim=context_dim, context_shape=context_shape)
         self.context_shape = None if self.context is None else self.context.context_shape
         self.blocks = nn.ModuleList(_Block(width, activation) for _ in range(blocks))
