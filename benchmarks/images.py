@@ -33,9 +33,9 @@ class Pixels:
         return ((torch.sigmoid(y.double()) - self.alpha) * (256 / (1 - 2 * self.alpha))).to(y.dtype)
 
 
-def load(name: str, channels: int) -> tuple[Tensor, Tensor]:
+def load(path: Path, channels: int) -> tuple[Tensor, Tensor]:
     """Return training and test images as bytes, channels first."""
-    with np.load(DATA / name) as arrays:
+    with np.load(path) as arrays:
         train, test = (torch.tensor(arrays[key]) for key in ("x_train", "x_test"))
     return tuple(x.reshape(-1, channels, *x.shape[-2:]) for x in (train, test))
 
@@ -81,16 +81,17 @@ def train(
     minutes: float,
     batch: int = 64,
     learning_rate: float = 1e-3,
-    clip: float = 100.0,
-    average: float = 0.0,
+    clip: float = 1e4,
+    average: float = 0.998,
     every: float = 2.0,
     flips: bool = False,
-    start: Callable[[Tensor], None] | None = None,
+    after: Callable[[], None] = lambda: None,
 ) -> int:
     """Train by Adam for so many minutes of CPU time, evaluation left out; return the number of steps.
 
-    The learning rate rises over the first 1 % of the time and falls along a cosine; `average` is the decay of
-    an exponential average of the weights, which then is what is left and scored, 0 for none.
+    The learning rate rises over the first 200 steps and falls linearly over the last third of the time, so
+    that earlier points of the curve count too; `average` is the decay of an exponential average of the
+    weights, which is what is scored, what `after` sees after each scoring and what is left, 0 for none.
     """
     optimiser = torch.optim.Adam(model.module.parameters(), lr=learning_rate, fused=True)
     parameters = [p for p in model.module.parameters() if p.requires_grad]
@@ -143,6 +144,7 @@ def train(
                 swap()
                 value, _ = score(model, held, to)
                 model.curve.append((spent / 60, step, value))
+                after()
                 if spent < budget:
                     swap()
                 print(
