@@ -14,7 +14,7 @@ from . import (
     training,
     transforms,
 )
-from .families import ffjord, glow, iaf, maf, nice, nsf, real_nvp, real_nvp_image
+from .families import ffjord, glow, iaf, maf, nice, nsf, planar, radial, real_nvp, real_nvp_image
 from .flow import Flow, FlowDistribution
 from .training import bits_per_dim, fit, recompute_statistics
 from .transform import FlowTransform
@@ -44,7 +44,9 @@ __all__ = [
     "nsf",
     "ode",
     "partitions",
+    "planar",
     "plotting",
+    "radial",
     "real_nvp",
     "real_nvp_image",
     "recompute_statistics",

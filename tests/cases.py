@@ -21,6 +21,7 @@ from . import (
     glow_cases,
     image_cases,
     linear_cases,
+    residual_cases,
     spline_cases,
 )
 from .case import Case, perturb
@@ -201,6 +202,7 @@ for module in (
     glow_cases,
     image_cases,
     linear_cases,
+    residual_cases,
     spline_cases,
 ):
     CASES |= module.CASES

@@ -8,3 +8,16 @@ from .images import real_nvp_image
 from .splines import nsf
 
 __all__ = ["ffjord", "glow", "iaf", "maf", "nice", "nsf", "real_nvp", "real_nvp_image"]
+from .residuals import planar, radial
+
+__all__ = [
+    "ffjord",
+    "glow",
+    "iaf",
+    "maf",
+    "nice",
+    "nsf",
+    "planar",
+    "radial",
+    "real_nvp",
+]

@@ -13,6 +13,8 @@ from .multiscale import Multiscale
 from .neural_ode import NeuralODE
 from .permutation import Permutation, permutation, random_permutation, reverse
 from .pixels import Pixels
+from .planar import Planar
+from .radial import Radial
 from .reshape import Reshape
 from .scaling import DiagonalScaling, diagonal_scaling
 from .squeeze import Squeeze
@@ -33,6 +35,8 @@ __all__ = [
     "NeuralODE",
     "Permutation",
     "Pixels",
+    "Planar",
+    "Radial",
     "Reshape",
     "Squeeze",
     "Standardize",
