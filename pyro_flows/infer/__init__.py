@@ -4,8 +4,10 @@ from .auto_flow import AutoFlow
 from .density import LogDensity, log_joint
 from .elbo import DRegELBO, JitPathELBO, PathELBO
 from .evaluation import Evaluation, evaluate
+from .fit_vi import fit_vi
 from .importance import Importance, importance
 from .psis import Smoothed, psis
+from .vi_settings import VIHistory, VISettings
 
 __all__ = [
     "AutoFlow",
@@ -16,7 +18,10 @@ __all__ = [
     "LogDensity",
     "PathELBO",
     "Smoothed",
+    "VIHistory",
+    "VISettings",
     "evaluate",
+    "fit_vi",
     "importance",
     "log_joint",
     "psis",

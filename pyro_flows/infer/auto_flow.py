@@ -103,9 +103,25 @@ class AutoFlow(AutoContinuous):
         self.setup(*args, **kwargs)
         density = LogDensity(self._bare_model[0], self.latents, args, kwargs)
         with torch.no_grad(), poutine.block():
-            loc, scale = best_gaussian(density.seeded, self._init_loc(), dense=self.frame.dense)
+            trace = poutine.trace(self.model).get_trace(*args, **kwargs)
+            values = {site.name: trace.nodes[site.name]["value"] for site in self.latents.sites}
+            start = self.latents.unconstrain(values)[0]
+            loc, scale = best_gaussian(density.seeded, start, dense=self.frame.dense)
             self.frame.place(*fit_gaussian(density, loc, scale))
         self.initialised.fill_(True)
+
+    def renew(self) -> None:
+        """Give the flow new random weights, as when it was built; μ and L are for `initialise` to place."""
+        given = self._transform[0]
+        if callable(given) and not isinstance(given, Transform):
+            fresh = self._inner(given)
+            for i, part in enumerate(fresh):
+                self._built.transform[i].load_state_dict(part.state_dict())
+        self.initialised.fill_(False)
+
+    def _inner(self, given: Any) -> Chain:
+        built = given(self.latents.dim) if callable(given) and not isinstance(given, Transform) else given
+        return Chain([built] if isinstance(built, Transform) else built)
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         with torch.no_grad():
@@ -121,10 +137,8 @@ class AutoFlow(AutoContinuous):
                 f"expected latent sites of fixed support; that of {found!r} depends on other sites: sample "
                 "it on a fixed support, such as the unit interval, and transform it in the model"
             )
-        given = self._transform[0]
-        if not isinstance(given, Transform) and callable(given):
-            given = given(latents.dim)
-        inner = Chain([given] if isinstance(given, Transform) else given)
+        self._latents = latents
+        inner = self._inner(self._transform[0])
         shapes = inner.domain_shape, inner.codomain_shape
         if any(shape is not None and shape != (latents.dim,) for shape in shapes):
             raise ValueError(f"expected a transform of vectors of length {latents.dim}; got shapes {shapes}")
@@ -134,7 +148,6 @@ class AutoFlow(AutoContinuous):
         flow.to(loc.device, loc.dtype)
         frame.place(loc, frame.scale)
         self.initialised = self.initialised.to(loc.device)
-        self._latents = latents
         self.flow = flow
         self._entry = StoreEntry(self._pyro_name, flow)
         self._share()

@@ -1,0 +1,67 @@
+"""Variational inference without a knob to turn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from ..training.random import restored_generators
+from .auto_flow import AutoFlow
+from .vi_run import VIRun
+from .vi_settings import VIHistory, VISettings
+
+__all__ = ["fit_vi"]
+
+
+def fit_vi(
+    model: Callable[..., Any],
+    guide: AutoFlow,
+    *args: Any,
+    settings: VISettings | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    **kwargs: Any,
+) -> VIHistory:
+    """Fit a guide to a model's posterior by maximising the evidence lower bound.
+
+    A guide that is neither initialised nor loaded is first given a Gaussian's place and scales; then its
+    flow is trained by path gradients on draws that go through the model together, and the fit stops early
+    when the log-weights hardly vary. The model's own parameters (`pyro.param`, modules) are trained beside
+    the flow. A guide that is initialised already is trained on from where it is.
+
+    Args:
+        model: the model; `guide` has been made for it.
+        guide: an `AutoFlow`, trained in place.
+        *args: what the model takes.
+        settings: how to train; the default should do.
+        checkpoint: file that the run's state is written to and, where it exists, resumed from: the resumed
+            run ends with the same bits as one that was never interrupted.
+        **kwargs: what the model takes.
+
+    Returns:
+        The bounds on the way.
+
+    Raises:
+        NonFiniteLoss: where nearly every step's gradient is NaN or infinite.
+        TypeError, ValueError: where an argument is not as above, or the checkpoint is of another run.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist, torch, pyro_flows as pf
+        >>> def model(y):
+        ...     x = pyro.sample("x", dist.Normal(0.0, 2.0))
+        ...     with pyro.plate("data", len(y)):
+        ...         pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+        >>> guide, y = pf.infer.AutoFlow(model), torch.tensor([1.0, 2.0, 4.0])
+        >>> history = pf.infer.fit_vi(model, guide, y, settings=pf.infer.VISettings(progress=False))
+        >>> history.converged
+        True
+    """
+    if not isinstance(guide, AutoFlow):
+        raise TypeError(
+            f"expected an AutoFlow; got {type(guide).__name__}: other guides train under pyro.infer.SVI with "
+            "pyro_flows.infer.PathELBO"
+        )
+    guide.setup(*args, **kwargs)
+    run = VIRun(model, guide, args, kwargs, settings or VISettings(), checkpoint)
+    with restored_generators(run.device):
+        return run()

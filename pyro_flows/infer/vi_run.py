@@ -1,0 +1,267 @@
+"""One run of `fit_vi`: its loop, its checks and its checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from ..training import NonFiniteLoss
+from ..training import checkpoint as files
+from ..training.progress import progress_bar
+from ..training.random import seed_generators
+from ..training.settings import cosine
+from .auto_flow import AutoFlow
+from .density import LogDensity
+from .vi_settings import VIHistory, VISettings
+
+__all__ = ["VIRun"]
+
+CHECK_EVERY = 100  # steps
+CHECK_DRAWS = 2000
+FINAL_DRAWS = 10_000
+PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
+
+State = dict[str, Tensor]
+
+
+class VIRun:
+    """One run; what must survive a kill is what `_save` writes."""
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: AutoFlow,
+        args: Any,
+        kwargs: Any,
+        settings: VISettings,
+        path: str | os.PathLike[str] | None,
+    ) -> None:
+        self.guide, self.settings, self.path = guide, settings, path
+        self.args, self.kwargs = args, kwargs
+        self.transform, self.base = guide.get_transform(), guide.get_base_dist()
+        self.device = guide.frame.loc.device
+        self.density = LogDensity(model, guide.latents, args, kwargs)
+        with torch.no_grad(), poutine.block(), poutine.trace(param_only=True) as tracer:
+            model(*args, **kwargs)
+        self.learned = {n: site["value"].unconstrained() for n, site in tracer.trace.nodes.items()}
+        self.seed = settings.seed if settings.seed is not None else int(torch.randint(2**32, ()))
+        self.history = VIHistory()
+        self.fit = self.step = 0  # the restart, and the step in it
+        self.first = self.good = self._state()
+        self.best: State = {}
+        self.elbo: list[float] = []
+        self.half_variance: list[float] = []
+        self.bad = 0  # steps in a row without a finite gradient
+        self.rate = settings.learning_rate
+        self.running = self.done = False
+
+    def __call__(self) -> VIHistory:
+        """Resume, train, leave the guide with its best weights and return the history."""
+        self.started = self.saved = time.perf_counter()
+        self._load()
+        s = self.settings
+        bar = progress_bar(
+            s.steps * s.restarts, self.fit * s.steps + self.step, shown=s.progress, unit="step"
+        )
+        try:
+            while not self.done:
+                if not self.running:
+                    self._start()
+                self._train(bar)
+                self._finish()
+        finally:
+            bar.close()
+        return self.history
+
+    def _seed(self, use: int) -> None:
+        seed_generators(self.seed, self.fit, self.step, use, device=self.device)
+
+    def _start(self) -> None:
+        """Put the guide where this fit starts."""
+        self.step, self.rate, self.bad = 0, self.settings.learning_rate, 0
+        self.elbo, self.half_variance, self.running = [], [], True
+        self._set(self.first)
+        self._seed(0)
+        if self.fit > 0 and not self.guide.initialised:
+            self.guide.renew()
+        if not self.guide.initialised:
+            self.guide.initialise(*self.args, **self.kwargs)
+        self.good = self._state()
+        self._optimizer()
+        self._check()
+
+    def _optimizer(self) -> None:
+        self.parameters = [p for p in self.guide.parameters() if p.requires_grad] + list(
+            self.learned.values()
+        )
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.Adam(self.parameters, lr=self.rate, fused=fused)
+        self.frozen = _frozen(self.transform)
+
+    def _train(self, bar: Any) -> None:
+        while self.step < self.settings.steps and not self.converged:
+            self._seed(1)
+            self._step()
+            self.step += 1
+            self.history.steps += 1
+            bar.update(1)
+            if self.step % CHECK_EVERY == 0 or self.step == self.settings.steps:
+                self._seed(2)
+                self._check()
+                bar.set_postfix_str(f"ELBO {self.elbo[-1]:.3f}, half variance {self.half_variance[-1]:.4f}")
+                if time.perf_counter() - self.saved >= self.settings.checkpoint_every:
+                    self._save()
+
+    def _step(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * cosine(self.step / self.settings.steps)
+        noise = self.base.rsample((self.settings.batch_size,))
+        u, log_det = self.transform.forward_and_log_det(noise)
+        if self.settings.path_gradient:
+            z, inverse_log_det = self.frozen.inverse_and_log_det(u)
+            log_q = self.base.log_prob(z) + inverse_log_det
+        else:
+            log_q = self.base.log_prob(noise) - log_det
+        loss = (log_q - self.density(u)).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if not bool(norm.isfinite()):
+            self._skip()
+            return
+        self.bad = 0
+        nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
+        self.optimizer.step()
+
+    def _skip(self) -> None:
+        self.history.skipped += 1
+        self.bad += 1
+        if self.bad < PATIENCE:
+            return
+        self._set(self.good)
+        if self.rate < 1e-3 * self.settings.learning_rate:
+            raise NonFiniteLoss(
+                f"the gradient was NaN or infinite in {PATIENCE} steps in a row at step {self.step}, at ever "
+                "smaller learning rates too. The guide keeps its last good weights; look for a density that "
+                "is infinite or has no gradient inside its support"
+            )
+        self.rate, self.bad = self.rate / 4, 0
+        self._optimizer()
+
+    @torch.no_grad()
+    def _weights(self, draws: int) -> Tensor:
+        """Return log p(x, z) − log q(z) of fresh draws."""
+        found = []
+        for _ in range(max(1, draws // CHECK_DRAWS)):
+            noise = self.base.rsample((CHECK_DRAWS,))
+            u, log_det = self.transform.forward_and_log_det(noise)
+            found.append(self.density(u) - self.base.log_prob(noise) + log_det)
+        return torch.cat(found).double()
+
+    def _check(self) -> None:
+        weights = self._weights(CHECK_DRAWS)
+        elbo, half_variance = float(weights.mean()), float(weights.var() / 2)
+        if math.isfinite(elbo):
+            self.good = self._state()
+        self.elbo.append(elbo)
+        self.half_variance.append(half_variance)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the log-weights hardly vary."""
+        return bool(self.half_variance) and self.half_variance[-1] <= self.settings.tolerance
+
+    def _finish(self) -> None:
+        """Compare this fit with the best before, and go on to the next."""
+        if not math.isfinite(self.elbo[-1]):
+            self._set(self.good)
+        self._seed(3)
+        bound = float(self._weights(FINAL_DRAWS).mean())
+        if not self.best or bound > self.history.best_bound:
+            self.best = self._state()
+            self.history.elbo, self.history.half_variance = self.elbo, self.half_variance
+            self.history.converged = self.converged
+        self.history.bounds.append(bound)
+        self.fit += 1
+        self.running, self.done = False, self.fit == self.settings.restarts
+        if self.done:
+            self._set(self.best)
+        self._save()
+
+    def _state(self) -> State:
+        state = {f"guide.{name}": value for name, value in self.guide.state_dict().items()}
+        state |= {f"model.{name}": value for name, value in self.learned.items()}
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    @torch.no_grad()
+    def _set(self, state: State) -> None:
+        self.guide.load_state_dict({n[6:]: v for n, v in state.items() if n.startswith("guide.")})
+        for name, value in self.learned.items():
+            value.copy_(state[f"model.{name}"])
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a resumed run must share with the one before."""
+        told = dict(vars(self.settings))
+        for name in ("progress", "checkpoint_every", "seed"):
+            del told[name]
+        return told | {f"{name} of shape": list(value.shape) for name, value in self._state().items()}
+
+    def _save(self) -> None:
+        self.saved = time.perf_counter()
+        self.history.seconds = self.saved - self.started
+        if self.path is None:
+            return
+        state = {
+            "kind": "variational run",
+            "identity": self._identity(),
+            "state": self._state(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": vars(self.history),
+            "checks": (self.elbo, self.half_variance),
+            "weights": (self.first, self.best, self.good),
+            "progress": (self.seed, self.fit, self.step, self.bad, self.rate, self.running, self.done),
+        }
+        files.save(state, self.path)
+
+    def _load(self) -> None:
+        """Take up the file's run, if there is one."""
+        if self.path is None or not os.path.exists(self.path):
+            return
+        state = files.load(self.path, kind="variational run")
+        theirs, mine = state["identity"], self._identity()
+        for name in theirs | mine:
+            if theirs.get(name) != mine.get(name):
+                raise ValueError(
+                    f"{self.path} is of another run: expected {name} {theirs.get(name)}; got {mine.get(name)}"
+                )
+        seed = state["progress"][0]
+        if self.settings.seed not in (None, seed):
+            raise ValueError(f"{self.path} is of another run: expected seed {seed}; got {self.settings.seed}")
+        self.seed, self.fit, self.step, self.bad, self.rate, self.running, self.done = state["progress"]
+        self._set(state["state"])
+        self.history = VIHistory(**state["history"])
+        self.elbo, self.half_variance = state["checks"]
+        self.first, self.best, self.good = (
+            {name: value.to(self.device) for name, value in weights.items()} for weights in state["weights"]
+        )
+        self._optimizer()
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.started -= self.history.seconds
+
+
+def _frozen(transform: Any) -> Any:
+    """Return a copy without gradients whose parameters and buffers are the same memory."""
+    twin = copy.deepcopy(transform)
+    for mine, theirs in ((transform.parameters, twin.parameters), (transform.buffers, twin.buffers)):
+        for tensor, alias in zip(mine(), theirs(), strict=True):
+            alias.data = tensor.data
+            alias.requires_grad_(False)
+    return twin

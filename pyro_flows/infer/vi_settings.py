@@ -1,0 +1,82 @@
+"""How `fit_vi` trains, and what it saw."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+__all__ = ["VIHistory", "VISettings"]
+
+
+@dataclass(frozen=True)
+class VISettings:
+    """How `fit_vi` trains.
+
+    Args:
+        steps: at most so many steps of Adam after the Gaussian start, for each restart.
+        batch_size: draws a step.
+        learning_rate: Adam's, warmed up over 2 % of the steps, then on a cosine down to 1 %.
+        clip: bound of the gradient's norm.
+        tolerance: nats; a fit stops early when half the variance of the log-weights, about the distance
+            to the posterior where it is small, is below.
+        restarts: independent fits, of which the one with the best bound is kept.
+        path_gradient: whether to hold q's parameters fixed inside log q, which takes the flow's inverse;
+            False for flows whose inverse is slow, such as inverse autoregressive ones.
+        seed: of everything random; None takes one from torch's global generator.
+        progress: whether to show a bar, where tqdm is installed.
+        checkpoint_every: seconds between two checkpoints.
+    """
+
+    steps: int = 2000
+    batch_size: int = 256
+    learning_rate: float = 1e-2
+    clip: float = 10.0
+    tolerance: float = 3e-4
+    restarts: int = 1
+    path_gradient: bool = True
+    seed: int | None = None
+    progress: bool = True
+    checkpoint_every: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "restarts"):
+            value = getattr(self, name)
+            if not isinstance(value, int):
+                raise TypeError(f"expected {name} as an integer; got {value!r}")
+            if value < 1:
+                raise ValueError(f"expected {name} ≥ 1; got {value}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"expected {name} > 0; got {getattr(self, name)}")
+        if not self.tolerance >= 0:
+            raise ValueError(f"expected tolerance ≥ 0; got {self.tolerance}")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise ValueError(f"expected a seed in [0, 2³²); got {self.seed}")
+
+
+@dataclass
+class VIHistory:
+    """What `fit_vi` saw, in nats; one entry a check, every 100 steps, of the fit that was kept.
+
+    Attributes:
+        elbo: the evidence lower bound, from 2,000 draws.
+        half_variance: half the variance of the log-weights log p(x, z) − log q(z).
+        bounds: each restart's last bound.
+        steps: steps taken, over all restarts.
+        skipped: of those, how many had a non-finite gradient and changed nothing.
+        converged: whether the fit that was kept reached the tolerance.
+        seconds: wall-clock time.
+    """
+
+    elbo: list[float] = field(default_factory=list)
+    half_variance: list[float] = field(default_factory=list)
+    bounds: list[float] = field(default_factory=list)
+    steps: int = 0
+    skipped: int = 0
+    converged: bool = False
+    seconds: float = 0.0
+
+    @property
+    def best_bound(self) -> float:
+        """The bound of the fit that was kept, or minus infinity before the first ends."""
+        return max(self.bounds, default=-math.inf)

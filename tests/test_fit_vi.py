@@ -1,0 +1,268 @@
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI
+
+import pyro_flows as pf
+from pyro_flows.infer import AutoFlow, PathELBO, VISettings, fit_vi, vi_run
+
+QUIET = VISettings(progress=False, seed=0)
+Y = torch.tensor([1.0, 2.0, 4.0])
+
+
+def location(y):
+    x = pyro.sample("x", dist.Normal(0.0, 2.0))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+
+
+X = torch.linspace(-1, 2, 20)[:, None] ** torch.arange(3)
+TARGET = X @ torch.tensor([1.0, -2.0, 0.5]) + 0.3 * torch.cos(7 * X[:, 1])
+
+
+def regression():
+    w = pyro.sample("w", dist.Normal(torch.zeros(3), 2.0).to_event(1))
+    with pyro.plate("rows", 20):
+        pyro.sample("y", dist.Normal((X @ w.unsqueeze(-1)).squeeze(-1), 0.5), obs=TARGET)
+
+
+def funnel():
+    v = pyro.sample("v", dist.Normal(0.0, 2.0))
+    with pyro.plate("xs", 2):
+        pyro.sample("x", dist.Normal(0.0, (v / 2).exp()))
+
+
+def settings(**options):
+    return VISettings(**({"progress": False, "seed": 0, "steps": 40, "tolerance": 0.0} | options))
+
+
+def bound(model, guide, *args, draws=20_000):
+    density = pf.infer.LogDensity(model, guide.latents, args, {})
+    with torch.no_grad():
+        u, log_q = guide.rsample_and_log_prob((draws,))
+        return (density(u) - log_q).mean().item()
+
+
+def test_a_gaussian_location_exactly_and_at_once():
+    guide = AutoFlow(location)
+    history = fit_vi(location, guide, Y, settings=QUIET)
+    log_z = dist.MultivariateNormal(torch.zeros(3), torch.eye(3) + 4).log_prob(Y).item()
+    assert bound(location, guide, Y) == pytest.approx(log_z, abs=1e-2)
+    draws = guide.sample_posterior(50_000)["x"]
+    assert draws.mean().item() == pytest.approx(7 / 3.25, abs=0.02)
+    assert draws.std().item() == pytest.approx(3.25**-0.5, rel=0.03)
+    assert history.converged
+    assert history.steps < 500
+
+
+def test_linear_regression_exactly_and_at_once():
+    guide = AutoFlow(regression)
+    history = fit_vi(regression, guide, settings=QUIET)
+    covariance = 4 * X @ X.mT + 0.25 * torch.eye(20)
+    log_z = dist.MultivariateNormal(torch.zeros(20), covariance).log_prob(TARGET).item()
+    assert bound(regression, guide) == pytest.approx(log_z, abs=1e-2)
+    precision = X.mT @ X / 0.25 + torch.eye(3) / 4
+    mean = torch.linalg.solve(precision, X.mT @ TARGET / 0.25)
+    deviation = precision.inverse().diagonal().sqrt()
+    draws = guide.sample_posterior(50_000)["w"]
+    assert bool(((draws.mean(0) - mean).abs() < 0.03 * deviation).all())
+    torch.testing.assert_close(draws.std(0), deviation, rtol=0.03, atol=0)
+    assert history.converged
+    assert history.steps < 500
+
+
+def test_the_flow_closes_the_gap_that_a_gaussian_leaves():
+    guide = AutoFlow(funnel)
+    history = fit_vi(funnel, guide, settings=settings(steps=300))
+    assert history.elbo[0] < -0.3
+    assert bound(funnel, guide) > -0.1
+    assert len(history.elbo) == len(history.half_variance) == 4
+
+
+@pytest.mark.slow
+def test_both_ways_of_writing_eight_schools_agree():
+    y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+    sigma = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+
+    def schools(centred):
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        tau = pyro.sample("tau", dist.HalfCauchy(5.0))
+        with pyro.plate("schools", 8):
+            if centred:
+                theta = pyro.sample("theta", dist.Normal(mu, tau))
+            else:
+                theta = mu + tau * pyro.sample("eta", dist.Normal(0.0, 1.0))
+            pyro.sample("y", dist.Normal(theta, sigma), obs=y)
+
+    for centred, most in ((True, 0.03), (False, 0.005)):
+        guide = AutoFlow(schools)
+        fit_vi(schools, guide, centred, settings=VISettings(progress=False, seed=1))
+        assert -31.312 - bound(schools, guide, centred, draws=100_000) < most
+
+
+def test_trains_the_models_parameters_too():
+    def model():
+        scale = pyro.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
+        x = pyro.sample("x", dist.Normal(0.0, scale))
+        pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(3.0))
+
+    fit_vi(model, AutoFlow(model), settings=settings(steps=300, learning_rate=0.05))
+    # p(y) is greatest where scale² + 1 = 9
+    assert pyro.param("scale").item() == pytest.approx(8**0.5, abs=0.2)
+
+
+def test_restarts_keep_the_best():
+    guide = AutoFlow(funnel)
+    history = fit_vi(funnel, guide, settings=settings(restarts=3))
+    assert len(history.bounds) == 3
+    assert len(set(history.bounds)) == 3
+    assert bound(funnel, guide) == pytest.approx(history.best_bound, abs=0.1)
+
+
+def test_seeds():
+    def result(**options):
+        torch.manual_seed(3)
+        guide = AutoFlow(funnel)
+        guide.setup()
+        fit_vi(funnel, guide, settings=settings(steps=5, **options))
+        return torch.cat([p.reshape(-1) for p in guide._built.parameters()])
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    assert torch.equal(result(), result())
+    assert not torch.equal(result(), result(seed=1))
+    torch.set_rng_state(before)
+    guide = AutoFlow(funnel)
+    guide.setup()
+    after_setup = torch.get_rng_state()
+    fit_vi(funnel, guide, settings=settings(steps=2))
+    assert torch.equal(torch.get_rng_state(), after_setup)
+    chains = [AutoFlow(funnel) for _ in range(2)]  # without a seed two fits differ
+    for guide in chains:
+        fit_vi(funnel, guide, settings=settings(steps=2, seed=None))
+    assert not torch.equal(*(g.frame.loc for g in chains))
+
+
+def test_goes_on_from_a_fitted_guide():
+    guide = AutoFlow(funnel)
+    fit_vi(funnel, guide, settings=settings())
+    loc = guide.frame.loc.clone()
+    fit_vi(funnel, guide, settings=settings(steps=3))
+    assert torch.equal(guide.frame.loc, loc)
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch, restarts):
+    monkeypatch.setattr(vi_run, "CHECK_EVERY", 5)
+    options = {"steps": 20, "restarts": restarts, "checkpoint_every": 0.0, "seed": None}
+
+    class Killed(Exception):
+        pass
+
+    def run(path, kill_after=None):
+        calls = 0
+
+        def model():
+            nonlocal calls
+            calls += 1
+            if kill_after is not None and calls > kill_after:
+                raise Killed
+            funnel()
+
+        guide = AutoFlow(model)
+        history = fit_vi(model, guide, settings=settings(**options), checkpoint=path)
+        return calls, history, guide.state_dict()
+
+    pyro.set_rng_seed(5)
+    whole_calls, whole, wanted = run(tmp_path / "whole")
+    pyro.set_rng_seed(5)
+    kills = [whole_calls - 3, whole_calls - 12] if restarts == 1 else [whole_calls - 30]
+    for i, kill in enumerate(kills):
+        path = tmp_path / f"killed{i}"
+        pyro.set_rng_seed(5)
+        with pytest.raises(Killed):
+            run(path, kill)
+        pyro.set_rng_seed(99)  # another process has other generators, and another guide
+        _, history, found = run(path)
+        assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+        assert history.elbo == whole.elbo
+        assert history.bounds == whole.bounds
+    again = run(tmp_path / "whole")  # a finished run gives its result at once
+    assert again[0] < 20
+    assert all(torch.equal(wanted[name], again[2][name]) for name in wanted)
+    options["steps"] = 21
+    with pytest.raises(ValueError, match="another run: expected steps"):
+        run(tmp_path / "whole")
+
+
+def test_survives_draws_without_a_density():
+    def model():  # nothing right of 3, as if a solver failed there
+        x = pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        bad = torch.where(x.sum(-1) > 4.0, x.sum(-1) * torch.nan, torch.zeros(()))
+        pyro.factor("f", bad)
+
+    guide = AutoFlow(model)
+    history = fit_vi(model, guide, settings=settings(batch_size=8, steps=100))
+    assert history.skipped > 0
+    assert all(p.isfinite().all() for p in guide._built.parameters())
+
+
+def test_gives_up_where_no_step_is_finite(monkeypatch):
+    monkeypatch.setattr(vi_run, "PATIENCE", 2)
+
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.factor("f", x * torch.nan)
+
+    with pytest.raises(pf.training.NonFiniteLoss, match="last good weights"):
+        fit_vi(model, AutoFlow(model), settings=settings())
+
+
+def test_plain_gradients_and_large_dimensions():
+    def model():
+        pyro.sample("x", dist.Normal(torch.arange(300.0), 0.01).to_event(1))
+
+    guide = AutoFlow(model, transform=lambda d: pf.real_nvp(d, depth=2, hidden=(4,)))
+    guide.setup()
+    assert guide.frame.scale.shape == (300,)
+    fit_vi(model, guide, settings=settings(path_gradient=False, steps=2))
+    draws = guide.sample_posterior(2000)["x"]
+    assert bool(((draws.mean(0) - torch.arange(300.0)).abs() < 0.01).all())
+
+
+def test_subsampled_likelihood():
+    data = torch.randn(200) * 0.5 + 1
+
+    def model():
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        with pyro.plate("rows", 200, subsample_size=50) as rows:
+            pyro.sample("y", dist.Normal(mu, 0.5), obs=data[rows])
+
+    guide = AutoFlow(model)
+    fit_vi(model, guide, settings=settings(steps=200))
+    assert guide.sample_posterior(5000)["mu"].mean().item() == pytest.approx(data.mean().item(), abs=0.05)
+
+
+def test_svi_after_fit_vi_goes_on_from_there():
+    guide = AutoFlow(location)
+    fit_vi(location, guide, Y, settings=settings(steps=1))
+    before = guide.frame.loc.clone()
+    svi = SVI(
+        location, guide, pyro.optim.Adam({"lr": 1e-3}), PathELBO(num_particles=8, vectorize_particles=True)
+    )
+    losses = [svi.step(Y) for _ in range(3)]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert torch.equal(before, guide.frame.loc)
+
+
+def test_refuses_what_does_not_fit():
+    with pytest.raises(TypeError, match="PathELBO"):
+        fit_vi(location, pyro.infer.autoguide.AutoNormal(location), Y)
+    for bad in ({"steps": 0}, {"learning_rate": -1.0}, {"tolerance": -1.0}, {"seed": -1}):
+        with pytest.raises(ValueError, match="expected"):
+            VISettings(**bad)
+    with pytest.raises(TypeError, match="integer"):
+        VISettings(steps=1.5)
