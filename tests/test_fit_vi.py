@@ -7,7 +7,7 @@ import torch
 from pyro.infer import SVI
 
 import pyro_flows as pf
-from pyro_flows.infer import AutoFlow, PathELBO, VISettings, fit_vi, vi_run
+from pyro_flows.infer import AutoFlow, PathELBO, VISettings, fit_vi, gaussian, vi_run
 
 QUIET = VISettings(progress=False, seed=0)
 Y = torch.tensor([1.0, 2.0, 4.0])
@@ -26,13 +26,18 @@ TARGET = X @ torch.tensor([1.0, -2.0, 0.5]) + 0.3 * torch.cos(7 * X[:, 1])
 def regression():
     w = pyro.sample("w", dist.Normal(torch.zeros(3), 2.0).to_event(1))
     with pyro.plate("rows", 20):
-        pyro.sample("y", dist.Normal((X @ w.unsqueeze(-1)).squeeze(-1), 0.5), obs=TARGET)
+        pyro.sample("y", dist.Normal((X * w).sum(-1), 0.5), obs=TARGET)
 
 
 def funnel():
     v = pyro.sample("v", dist.Normal(0.0, 2.0))
     with pyro.plate("xs", 2):
         pyro.sample("x", dist.Normal(0.0, (v / 2).exp()))
+
+
+@pytest.fixture(autouse=True)
+def _short_start(monkeypatch):
+    monkeypatch.setattr(gaussian, "STEPS", 40)
 
 
 def settings(**options):
@@ -215,7 +220,7 @@ def test_gives_up_where_no_step_is_finite(monkeypatch):
 
     def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0))
-        pyro.factor("f", x * torch.nan)
+        pyro.factor("f", (x - x).abs().sqrt())  # whose gradient is 0 · ∞
 
     with pytest.raises(pf.training.NonFiniteLoss, match="last good weights"):
         fit_vi(model, AutoFlow(model), settings=settings())

@@ -13,11 +13,11 @@ from pyro.infer.autoguide import AutoContinuous, init_to_median
 from torch import Size, Tensor, nn
 from torch.distributions import Transform
 
-from ..elementwise import Affine
+from ..elementwise import Affine, RationalQuadratic
 from ..families import real_nvp
 from ..flow import Flow, FlowDistribution
 from ..transform import FlowTransform
-from ..transforms import Chain
+from ..transforms import Chain, Monotone
 from .density import LogDensity, trace_at
 from .frame import Frame
 from .gaussian import best_gaussian, fit_gaussian
@@ -31,12 +31,10 @@ MOST_DENSE = 200  # dimensions, above which no d × d matrix is made
 QUANTILE_DRAWS = 8192
 
 
-def default_transform(dim: int) -> FlowTransform | Transform:
+def default_transform(dim: int) -> FlowTransform:
     """Return the flow that `AutoFlow` takes by default for `dim` latent dimensions."""
     if dim == 1:
-        from pyro.distributions.transforms import spline
-
-        return spline(1, count_bins=16, bound=5.0)
+        return Monotone(RationalQuadratic(bins=16), (1,))
     return real_nvp(dim, depth=8, hidden=(32, 32), activation=nn.SiLU, elementwise=Affine(3.0))
 
 

@@ -111,9 +111,9 @@ class LogDensity:
 
     def __call__(self, u: Tensor) -> Tensor:
         """Return the log-density of each row of `u`, of shape (particles, d), as (particles,)."""
-        if self.vectorized is None:
-            self.vectorized = self._broadcasts(u)
         with unvalidated():
+            if self.vectorized is None:
+                self.vectorized = self._broadcasts(u)
             return self._together(u) if self.vectorized else self._one_by_one(u)
 
     def seeded(self, u: Tensor) -> Tensor:

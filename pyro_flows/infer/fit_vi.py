@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from ..training.random import restored_generators
 from .auto_flow import AutoFlow
 from .vi_run import VIRun
@@ -62,6 +64,8 @@ def fit_vi(
             "pyro_flows.infer.PathELBO"
         )
     guide.setup(*args, **kwargs)
-    run = VIRun(model, guide, args, kwargs, settings or VISettings(), checkpoint)
-    with restored_generators(run.device):
-        return run()
+    settings = settings or VISettings()
+    # Drawn where none is given, so that two fits differ, and Pyro's own seed makes both reproducible.
+    seed = int(torch.randint(2**32, ())) if settings.seed is None else settings.seed
+    with restored_generators(guide.frame.loc.device):
+        return VIRun(model, guide, args, kwargs, settings, seed, checkpoint)()

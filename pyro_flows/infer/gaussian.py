@@ -12,6 +12,10 @@ __all__ = ["best_gaussian", "fit_gaussian", "newton_path"]
 
 Density = Callable[[Tensor], Tensor]
 
+STEPS = 500
+CHECK_EVERY = 20  # steps
+TOLERANCE = 1e-4  # nats of half the log-weights' variance
+
 
 def hessian(log_density: Density, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return value (), gradient (d,) and Hessian (d, d) at u, by one pass over d copies of u."""
@@ -104,24 +108,18 @@ def lower_triangular(root: Tensor) -> Tensor:
 
 
 def fit_gaussian(
-    log_density: Density,
-    loc: Tensor,
-    scale: Tensor,
-    *,
-    steps: int = 500,
-    batch: int = 128,
-    rate: float = 0.03,
+    log_density: Density, loc: Tensor, scale: Tensor, *, batch: int = 128, rate: float = 0.03
 ) -> tuple[Tensor, Tensor]:
     """Return location and triangular scale (or its diagonal) of the best Gaussian, by path gradients.
 
     With y = μ + L (m + A z), the gradient of log q at y with q held fixed is −(L A)⁻ᵀ z: no density of the
-    Gaussian need be evaluated (Roeder, Wu & Duvenaud 2017, arXiv:1703.09194).
+    Gaussian need be evaluated (Roeder, Wu & Duvenaud 2017, arXiv:1703.09194). Stops where the log-weights
+    hardly vary.
 
     Args:
         log_density: of rows of unconstrained vectors.
         loc: start, of shape (d,).
         scale: start, of shape (d, d), or its diagonal, (d,).
-        steps: of Adam, on a cosine.
         batch: draws a step.
         rate: the learning rate, in the start's own scales.
     """
@@ -135,18 +133,25 @@ def fit_gaussian(
     def matrix() -> Tensor:
         return torch.diag_embed(log_diagonal.exp()) + lower.tril(-1) if dense else log_diagonal.exp()
 
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    half_variance, since = 0.0, 0
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / STEPS)))
         z = torch.randn(batch, size, dtype=loc.dtype, device=loc.device)
-        root = matrix()
         with torch.enable_grad():
+            root = matrix()
             w = shift + (z @ root.mT if dense else z * root)
-            y = loc + (w @ scale.mT if dense else w * scale)
+            # −∇ log q in the start's scales
             fixed = root.detach()
-            score = (
-                torch.linalg.solve_triangular(fixed, z, upper=False, left=False) if dense else z / fixed
-            )  # −∇ log q in the start's scales
-            loss = -(log_density(y) + (w * score).sum(-1)).mean()
+            solve = torch.linalg.solve_triangular
+            score = solve(fixed, z, upper=False, left=False) if dense else z / fixed
+            scores = log_density(loc + (w @ scale.mT if dense else w * scale))
+            loss = -(scores + (w * score).sum(-1)).mean()
+        half_variance += float((scores.detach() + 0.5 * z.square().sum(-1)).var() / 2)
+        since += 1
+        if since == CHECK_EVERY or step == 0:
+            if half_variance / since <= TOLERANCE:
+                break
+            half_variance, since = 0.0, 0
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

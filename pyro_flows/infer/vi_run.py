@@ -42,6 +42,7 @@ class VIRun:
         args: Any,
         kwargs: Any,
         settings: VISettings,
+        seed: int,
         path: str | os.PathLike[str] | None,
     ) -> None:
         self.guide, self.settings, self.path = guide, settings, path
@@ -52,7 +53,7 @@ class VIRun:
         with torch.no_grad(), poutine.block(), poutine.trace(param_only=True) as tracer:
             model(*args, **kwargs)
         self.learned = {n: site["value"].unconstrained() for n, site in tracer.trace.nodes.items()}
-        self.seed = settings.seed if settings.seed is not None else int(torch.randint(2**32, ()))
+        self.seed = seed
         self.history = VIHistory()
         self.fit = self.step = 0  # the restart, and the step in it
         self.first = self.good = self._state()
