@@ -31,6 +31,7 @@ __all__ = ["CASES", "Case", "perturb"]
 FOREIGN = {
     "copies": "Pyro's and torch's own transforms keep caches that copy and pickle with them",
     "placement": "Pyro's and torch's own transforms make tensors on the CPU",
+    "mixed_precision": "Pyro's own couplings let autocast reach their maps",
 }
 EMPTY = {"empty_batch": "Pyro and torch reshape with -1, which says nothing where there are no elements"}
 SPLINE = {

@@ -265,6 +265,26 @@ def bad_rows(case: Case) -> None:
             assert torch.equal(found[[0, 2]], good[[0, 2]])
 
 
+def mixed_precision(case: Case) -> None:
+    """4. Under bfloat16 autocast only networks are coarse: the maps and their log-dets are not."""
+    t = case.build()
+    b = case.bound(t, (16,))
+    x = case.noise(b, (16,))
+    coarse = any(type(m).__module__.startswith(NETWORKS) for m in t.modules())
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y, forward = b.forward_and_log_det(x)
+            torch.manual_seed(0)
+            found.append((y, forward, *b.inverse_and_log_det(y)))
+    for fine, cast in zip(*found, strict=True):
+        assert cast.dtype == torch.float32
+        torch.testing.assert_close(cast, fine, **({"atol": 0.3, "rtol": 0.3} if coarse else {}))
+
+
+NETWORKS = ("pyro_flows.nn", "torch.nn.modules.linear", "torch.nn.modules.conv", "pyro.nn", "tests.")
+
+
 class NoCPU(TorchDispatchMode):
     """Raises when an operation touches a CPU tensor of one dimension or more."""
 
@@ -304,6 +324,7 @@ LAWS = [
     conditioners_counted,
     copies,
     bad_rows,
+    mixed_precision,
     placement,
 ]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -49,16 +52,18 @@ class Linear(FlowTransform):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return A x + b and positions × log|det A|."""
         self.features.check(x)
-        y = nn.functional.linear(self._last(x), self.matrix(), self.bias)
-        return self._first(y), self.features.log_det(x, self.matrix.log_det())
+        with _uncast(x):
+            y = nn.functional.linear(self._last(x), self.matrix(), self.bias)
+            return self._first(y), self.features.log_det(x, self.matrix.log_det())
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return A⁻¹ (y − b) and −positions × log|det A|."""
         self.features.check(y)
         last = self._last(y)
         rows = (last if self.bias is None else last - self.bias).reshape(-1, self.features.count)
-        x = self.matrix.solve(rows.mT).mT.reshape(last.shape)
-        return self._first(x), self.features.log_det(y, -self.matrix.log_det())
+        with _uncast(y):
+            x = self.matrix.solve(rows.mT).mT.reshape(last.shape)
+            return self._first(x), self.features.log_det(y, -self.matrix.log_det())
 
     def _last(self, x: Tensor) -> Tensor:
         """Put the features last: for an image this is what `torch.channels_last` holds in memory."""
@@ -66,6 +71,13 @@ class Linear(FlowTransform):
 
     def _first(self, x: Tensor) -> Tensor:
         return x if self.features.event_dim == 1 else x.movedim(-1, -self.features.event_dim)
+
+
+def _uncast(x: Tensor) -> AbstractContextManager[Any]:
+    """Under autocast networks may be coarse, but not the map itself, which has to be inverted."""
+    kind = x.device.type
+    casts = kind != "meta" and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if casts else nullcontext()
 
 
 def householder(input_dim: int, count_transforms: int = 1) -> Linear:
