@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Size
 
@@ -49,9 +48,8 @@ def glow(
     """Steps of act norm, invertible 1×1 convolution and coupling at several scales: flat latents → image.
 
     Each level squeezes space to depth, takes `depth` steps and leaves half of its channels to the
-    noise, as a Gaussian whose mean and scale come from the other half. The latents, of event_dim 1,
-    are one vector; `Multiscale.split` and `join` give them by scale. The first batch in training sets
-    the act norms.
+    noise. The latents, of event_dim 1, are one vector; `Multiscale.split` and `join` give them by
+    scale. The first batch in training sets the act norms.
 
     Kingma & Dhariwal, "Glow: Generative Flow with Invertible 1×1 Convolutions", 2018,
     arXiv:1807.03039.
@@ -79,23 +77,25 @@ def glow(
         raise ValueError(f"expected depth ≥ 1; got {depth}")
     if width < 1:
         raise ValueError(f"expected width ≥ 1; got {width}")
-    shapes = _squeezed(image_shape, levels)
-    given: dict[str, Any] = {"context_dim": context_dim, "context_shape": context_shape}
-    scales = []
-    for shape in shapes:
+    elementwise = elementwise or Affine()
+
+    def step(shape: Size) -> list[FlowTransform]:
+        channels, *plane = shape
         partition = Channels(shape)
-        parts: list[FlowTransform] = []
-        for map_ in [elementwise or Affine()] * depth:
-            net = GlowNet(_half(shape), map_.num_params * (shape[0] // 2), width=width, **given)
-            start = random_rotation(shape[0])
-            parts += [
-                Coupling(partition, map_, net),
-                Linear(LU(shape[0], start=start), event_dim=3, bias=False).inv,  # scoring multiplies
-                ActNorm(shape[0], event_dim=3),
-            ]
-        scales.append(Chain([*parts, Squeeze((shape[0] // 4, 2 * shape[1], 2 * shape[2]))]))
-    return Multiscale(scales)
+        net = GlowNet(
+            (channels - channels // 2, *plane),
+            elementwise.num_params * (channels // 2),
+            width=width,
+            context_dim=context_dim,
+            context_shape=context_shape,
+        )
+        mix = Linear(LU(channels, start=random_rotation(channels)), event_dim=3, bias=False)
+        # The inverse, so that scoring multiplies by the matrix and sampling solves with it.
+        return [Coupling(partition, elementwise, net), mix.inv, ActNorm(channels, event_dim=3)]
 
+    def level(shape: Size) -> Chain:
+        channels, height, width = shape
+        steps = [part for _ in range(depth) for part in step(shape)]
+        return Chain([*steps, Squeeze((channels // 4, 2 * height, 2 * width))])
 
-def _half(shape: Size) -> Size:
-    return Size([shape[0] - shape[0] // 2, *shape[1:]])
+    return Multiscale([level(shape) for shape in _squeezed(image_shape, levels)])
