@@ -42,12 +42,17 @@ def load(path: Path, channels: int) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Model:
-    """A library's flow: `module` for its parameters, `log_prob` of images, `sample` (n, temperature)."""
+    """A library's flow: `module` for its parameters, `log_prob` of images, `sample` (n, temperature).
+
+    `settle` is given training images before each scoring: for the running statistics of batch norm,
+    which are not those of averaged weights.
+    """
 
     name: str
     module: nn.Module
     log_prob: Callable[[Tensor], Tensor]
     sample: Callable[[int, float], Tensor]
+    settle: Callable[[Tensor], None] = lambda y: None
     curve: list[tuple[float, int, float]] = field(default_factory=list)
 
     @property
@@ -142,6 +147,7 @@ def train(
             spent += time.process_time() - started
             if spent >= due or spent >= budget:
                 swap()
+                model.settle(to.logits(images[:1000], torch.Generator().manual_seed(2))[0])
                 value, _ = score(model, held, to)
                 model.curve.append((spent / 60, step, value))
                 after()

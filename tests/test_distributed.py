@@ -18,11 +18,24 @@ DATA = torch.randn(250, 3, dtype=torch.float64, generator=torch.Generator().manu
 CONTEXT = DATA[:, :1].sin()
 
 
+def _pixels():
+    """Return layers with batch norm inside their nets, on vectors as images of one pixel."""
+    couplings = []
+    for swap in (False, True):
+        channels = pf.partitions.Channels((3, 1, 1), swap=swap)
+        net = pf.nn.ConvResidualNet(
+            channels.passive_shape, 2 * channels.active_shape[0], width=4, blocks=1, context_dim=1
+        )
+        couplings.append(pf.transforms.Coupling(channels, pf.elementwise.Affine(), net))
+    return [pf.transforms.Reshape((3,), (3, 1, 1)), *couplings, pf.transforms.Reshape((3, 1, 1), (3,))]
+
+
 def new(norm):
     torch.manual_seed(1)
     torch.set_default_dtype(torch.float64)
     options = {"depth": 3, "hidden": (16,), "context_dim": 1}
-    flow = pf.Flow([*pf.real_nvp(3, norm=norm, **options), pf.transforms.BatchNorm(3)])
+    parts = _pixels() if norm is pf.nn.ChannelNorm else [*pf.real_nvp(3, norm=norm, **options)]
+    flow = pf.Flow([*parts, pf.transforms.BatchNorm(3)])
     torch.set_default_dtype(torch.float32)
     return flow
 
@@ -55,6 +68,7 @@ CASES = {
     "act norm": {"norm": pf.transforms.ActNorm, "batch_size": 18},
     "images": {"norm": pf.transforms.BatchNorm, "batch_size": 8, "images": "real", "ema": 0.9},
     "images, act norm": {"norm": pf.transforms.ActNorm, "batch_size": 8, "images": "real"},
+    "batch norm in nets": {"norm": pf.nn.ChannelNorm, "batch_size": 18},
     "last weights": {"norm": pf.transforms.BatchNorm, "batch_size": 18, "validation": 0, "pairs": True},
 }
 # Each process draws noise of its own here, and has to end with the same weights and statistics all the same.
@@ -118,7 +132,7 @@ def ranks(tmp_path_factory):
         [*command, "--module", "tests.test_distributed", str(folder)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
