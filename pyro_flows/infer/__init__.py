@@ -1,5 +1,6 @@
 """Variational inference: flows as posteriors of Pyro models."""
 
+from .amortized import AutoAmortized
 from .auto_flow import AutoFlow
 from .density import LogDensity, log_joint
 from .elbo import DRegELBO, JitPathELBO, PathELBO
@@ -10,6 +11,7 @@ from .psis import Smoothed, psis
 from .vi_settings import VIHistory, VISettings
 
 __all__ = [
+    "AutoAmortized",
     "AutoFlow",
     "DRegELBO",
     "Evaluation",

@@ -16,6 +16,7 @@ from torch.distributions.transforms import _InverseTransform
 
 from ..partitions import Partition
 from ..transform import FlowTransform
+from ._image import image
 from .coupling import Coupling
 from .foreign import Foreign
 
@@ -99,7 +100,7 @@ class Chain(FlowTransform):
             dims.append(dims[-1] + part.codomain.event_dim - part.domain.event_dim)
         self._excess = [d - part.domain.event_dim for d, part in zip(dims, self, strict=False)]
         self.domain = self._widened(self[0].domain if len(self) else constraints.real, dims[0])
-        self.codomain = self._widened(self[-1].codomain if len(self) else constraints.real, dims[-1])
+        self.codomain = self._widened(image(self), dims[-1])
         self.domain_shape = self._known_shape(dims)
         if self.domain_shape is not None:
             self.codomain_shape = self.domain_shape

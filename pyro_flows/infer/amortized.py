@@ -1,0 +1,258 @@
+"""A guide for models with global and local latent variables, its local part read off each row of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions.util import sum_rightmost
+from pyro.infer.autoguide import AutoContinuous
+from torch import Size, Tensor, nn
+from torch.distributions import Transform, biject_to
+
+from ..elementwise import Affine
+from ..families import nsf, real_nvp
+from ..flow import Flow
+from ..transform import FlowTransform
+from ..transforms import Chain, Monotone
+from ._program import is_latent, samples
+from .auto_flow import AutoFlow
+from .store import StoreEntry, unique_name
+
+__all__ = ["AutoAmortized"]
+
+_UNBUILT = "expected a guide that is set up: call guide.setup(*args) with the model's arguments"
+_GLOBAL_SCALE = 0.1  # of the unconstrained global variables at the start, as Pyro's guides have it
+
+
+def local_transform(dim: int, context_dim: int) -> FlowTransform:
+    """Return f(x; c) = exp(s(c)) h(x; c) + t(c): a conditional flow h, scaled and shifted by the context."""
+    widths = (64, 64)
+    if dim == 1:
+        inner = nsf(1, depth=1, hidden=widths, context_dim=context_dim, autoregressive=True)
+    else:
+        inner = real_nvp(dim, depth=4, hidden=widths, context_dim=context_dim, activation=nn.SiLU)
+    affine = Affine(5.0)
+    last = nn.Linear(widths[0], affine.num_params * dim)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    net = nn.Sequential(nn.Linear(context_dim, widths[0]), nn.SiLU(), last)
+    return Chain([inner, Monotone(affine, (dim,), net, context_dim=context_dim)])
+
+
+class _Local(NamedTuple):
+    """A local site: how its value follows from a slice of the row's unconstrained vector."""
+
+    name: str
+    shape: Size  # of the slice
+    event_dim: int
+    transform: Transform
+
+
+class AutoAmortized(nn.Module):
+    r"""q(g) Π_i q(l_i | e(y_i), g): a flow over global sites, a conditional one over those inside a plate.
+
+    An encoder e reads the rows y_i; what it says, with the global variables' unconstrained values, is the
+    context of the flow over the row's local variables. Inside a subsampled plate only the rows of the
+    subsample are read, and terms are scaled as the model's are. Train it by Pyro's `SVI`.
+
+    Args:
+        model: a model whose local sites are all inside one plate, at dimension −1; its size may change from
+            call to call.
+        encoder: maps rows of shape (batch, …) to features of shape (batch, k).
+        rows: takes the model's arguments and returns the rows that the encoder reads, of shape (N, …).
+        transform: the local flow as a function of the number d of latent variables of a row and the length of
+            the context; affine couplings after an affine map of the context where None.
+        global_guide: makes the guide of the global sites, an `AutoContinuous`, from the model with its local
+            sites hidden; `AutoFlow` where None.
+        create_plates: takes the model's arguments and returns the plate, as in Pyro's automatic guides;
+            needed where the subsample's size changes from call to call.
+
+    Raises:
+        ValueError: in `setup` or the first call, where the latent sites are not as above.
+
+    Example:
+        >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
+        >>> def model(y):
+        ...     mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        ...     with pyro.plate("row", len(y), subsample_size=4) as rows:
+        ...         z = pyro.sample("z", dist.Normal(mean, 1.0))
+        ...         pyro.sample("y", dist.Normal(z, 1.0), obs=y[rows])
+        >>> guide = pf.infer.AutoAmortized(model, torch.nn.Unflatten(0, (-1, 1)), rows=lambda y: y)
+        >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), pyro.infer.Trace_ELBO())
+        >>> loss = svi.step(torch.randn(20))
+        >>> guide.sample_rows(torch.randn(7), 5)["z"].shape
+        torch.Size([5, 7])
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        encoder: nn.Module,
+        rows: Callable[..., Tensor],
+        *,
+        transform: Callable[[int, int], Transform] = local_transform,
+        global_guide: Callable[[Callable[..., Any]], AutoContinuous] | None = None,
+        create_plates: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self._model, self._rows, self._create_plates = (model,), rows, create_plates
+        self._transform, self._make_global = transform, global_guide
+        self._name = unique_name(type(self).__name__)
+        self._entry: StoreEntry | None = None
+        self._parts: tuple[nn.ModuleDict, ...] = ()  # not a part of the state: the modules are, by themselves
+        self._sites: list[_Local] = []
+        self._frame: Any = None
+        self.globals: AutoContinuous | None = None
+        self.flow: Flow | None = None
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Run the model once and build both parts; from then on a `state_dict` can be loaded."""
+        if self.flow is not None:
+            return
+        model = self._model[0]
+        with torch.no_grad(), poutine.block():
+            sites = samples(poutine.trace(model).get_trace(*args, **kwargs))
+            features = self.encoder(self._rows(*args, **kwargs)[:2])
+        latent = {name: site for name, site in sites.items() if is_latent(site)}
+        local = {name: site for name, site in latent.items() if _frames(site)}
+        self._frame = _only_frame(local)
+        self._sites = [_local(site) for site in local.values()]
+        if features.dim() != 2:
+            raise ValueError(f"expected features of shape (batch, k); got {tuple(features.shape)} of 2 rows")
+        context_dim = features.shape[-1]
+        if len(local) < len(latent):
+            hidden = poutine.block(model, hide=list(local))
+            self.globals = AutoFlow(hidden) if self._make_global is None else self._make_global(hidden)
+            if isinstance(self.globals, AutoFlow):
+                # Without the local variables there is no density to start from.
+                self.globals.setup(*args, **kwargs)
+                frame = self.globals.frame
+                frame.place(self.globals._init_loc(), frame.scale * _GLOBAL_SCALE)
+                self.globals.initialised.fill_(True)
+            with torch.no_grad(), poutine.block():
+                vector = self._global_vector(args, kwargs)[1]
+            context_dim += 0 if vector is None else vector.shape[-1]
+        dim = sum(math.prod(site.shape) for site in self._sites)
+        transform = self._transform(dim, context_dim)
+        if getattr(transform, "context_shape", None) != (context_dim,):
+            shape = getattr(transform, "context_shape", None)
+            raise ValueError(f"expected a transform with a context of length {context_dim}; got {shape}")
+        self.flow = Flow(transform).to(features.device, features.dtype)
+        self._parts = (nn.ModuleDict({"encoder": self.encoder, "flow": self.flow}),)
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Sample all latent sites, those of the plate for its present rows."""
+        self.setup(*args, **kwargs)
+        self._announce()
+        result, vector = self._global_vector(args, kwargs)
+        rows = self._rows(*args, **kwargs)
+        with self._plate(len(rows), args, kwargs) as index:
+            features = self.encoder(rows if len(index) == len(rows) else rows[index.to(rows.device)])
+            local = pyro.sample(
+                f"_{self._name}_local", self._conditional(features, vector), infer={"is_auxiliary": True}
+            )
+            for name, value, log_density, event_dim in self._unpacked(local):
+                result[name] = pyro.sample(name, dist.Delta(value, log_density, event_dim))
+        return result
+
+    def _announce(self) -> None:
+        if self._entry is None:
+            self._entry = StoreEntry(self._name, self._parts[0])
+        self._entry.sync()
+        self._entry.announce()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_entry": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._name = unique_name(type(self).__name__)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.flow is None and any(key.startswith(f"{prefix}flow.") for key in state_dict):
+            raise ValueError(f"{_UNBUILT}, before loading")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    @torch.no_grad()
+    def sample_rows(self, rows: Tensor, num_samples: int) -> dict[str, Tensor]:
+        """Draw local sites for rows seen or new: tensors of shape (num_samples, len(rows), …).
+
+        Args:
+            rows: what the encoder reads, of shape (n, …).
+            num_samples: number of draws, each with global variables of its own.
+
+        Raises:
+            ValueError: where the guide is not set up.
+        """
+        if self.globals is None:
+            local = self._conditional(self.encoder(rows), None).sample((num_samples,))
+        else:
+            vector = self.globals.get_posterior().sample((num_samples, 1))
+            local = self._conditional(self.encoder(rows), vector).sample()
+        return {name: value for name, value, _, _ in self._unpacked(local)}
+
+    def _conditional(self, features: Tensor, vector: Tensor | None) -> dist.TorchDistribution:
+        """Return the flow given features (rows, k) and global vectors (*particles, 1, d) or (d,)."""
+        if self.flow is None:
+            raise ValueError(_UNBUILT)
+        if vector is None:
+            return self.flow(features)
+        batch = torch.broadcast_shapes(vector.shape[:-1], features.shape[:-1])
+        parts = [part.expand((*batch, part.shape[-1])) for part in (features, vector.to(features))]
+        return self.flow(torch.cat(parts, -1))
+
+    def _global_vector(self, args: Any, kwargs: Any) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Sample the global sites; return them, and their unconstrained values side by side."""
+        if self.globals is None:
+            return {}, None
+        with poutine.trace() as tracer:
+            result = self.globals(*args, **kwargs)
+        return dict(result), tracer.trace.nodes[f"_{self.globals._pyro_name}_latent"]["value"]
+
+    def _plate(self, size: int, args: Any, kwargs: Any) -> pyro.plate:
+        if self._create_plates is not None:
+            return self._create_plates(*args, **kwargs)
+        full = self._frame.full_size or self._frame.size
+        subsample = None if self._frame.size == full else min(self._frame.size, size)
+        return pyro.plate(self._frame.name, size, subsample_size=subsample, dim=-1)
+
+    def _unpacked(self, local: Tensor) -> Iterator[tuple[str, Tensor, Tensor, int]]:
+        """Yield name, value, log|det du/dx| and event_dim of each local site, from vectors (*batch, d)."""
+        start = 0
+        for name, shape, event_dim, transform in self._sites:
+            stop = start + math.prod(shape)
+            part = local[..., start:stop].reshape(local.shape[:-1] + shape)
+            value = transform(part)
+            log_det = transform.log_abs_det_jacobian(part, value)
+            yield name, value, -sum_rightmost(log_det, log_det.dim() - local.dim() + 1), event_dim
+            start = stop
+
+
+def _frames(site: Mapping[str, Any]) -> list[Any]:
+    return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+
+
+def _only_frame(local: Mapping[str, Any]) -> Any:
+    """Return the plate that all local sites are in."""
+    if not local:
+        raise ValueError("expected a model with latent sites inside a plate; got none")
+    found = {name: [(frame.name, frame.dim) for frame in _frames(site)] for name, site in local.items()}
+    first = next(iter(found.values()))
+    if any(plates != first for plates in found.values()) or len(first) > 1 or first[0][1] != -1:
+        raise ValueError(f"expected local sites in one and the same plate, at dimension −1; got {found}")
+    return _frames(next(iter(local.values())))[0]
+
+
+def _local(site: Mapping[str, Any]) -> _Local:
+    fn, value = site["fn"], site["value"]
+    if fn.support.is_discrete:
+        raise ValueError(f"expected continuous local sites; got the discrete {site['name']!r}")
+    transform = biject_to(fn.support)
+    return _Local(site["name"], transform.inv(value).shape[1:], fn.event_dim, transform)
