@@ -4,7 +4,9 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import SVI
+from pyro.infer import MCMC, NUTS, SVI
+from pyro.infer.reparam import NeuTraReparam
+from pyro.ops.stats import effective_sample_size
 
 import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, PathELBO, VISettings, fit_vi, gaussian, vi_run
@@ -271,3 +273,22 @@ def test_refuses_what_does_not_fit():
             VISettings(**bad)
     with pytest.raises(TypeError, match="integer"):
         VISettings(steps=1.5)
+
+
+@pytest.mark.slow
+def test_nuts_mixes_on_the_funnel_in_the_flows_coordinates():
+    def model():
+        v = pyro.sample("v", dist.Normal(0.0, 3.0))
+        pyro.sample("x", dist.Normal(torch.zeros(4), (v[..., None] / 2).exp()).to_event(1))
+
+    guide = AutoFlow(model)
+    fit_vi(model, guide, settings=VISettings(progress=False, seed=0, steps=800))
+    neutra = NeuTraReparam(guide)
+    kernel = NUTS(neutra.reparam(model), max_tree_depth=6)
+    mcmc = MCMC(kernel, num_samples=300, warmup_steps=150, disable_progbar=True)
+    mcmc.run()
+    noise = mcmc.get_samples()[f"{next(iter(guide.prototype_trace.stochastic_nodes))}_shared_latent"]
+    v = neutra.transform_sample(noise)["v"]
+    assert v.mean().abs() < 0.6
+    assert v.std().item() == pytest.approx(3.0, rel=0.15)
+    assert effective_sample_size(v[None]).item() > 100  # plain NUTS gets stuck in the neck
