@@ -24,6 +24,9 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(
         pf, "fit", lambda *args, **options: fit(*args, **{"epochs": 1, "progress": False} | options)
     )
+    few = pf.infer.VISettings(steps=2, progress=False)
+    fit_vi = pf.infer.fit_vi
+    monkeypatch.setattr(pf.infer, "fit_vi", lambda *args: fit_vi(*args, settings=few))
     monkeypatch.chdir(tmp_path)
 
 

@@ -31,7 +31,7 @@ class VISettings:
     batch_size: int = 256
     learning_rate: float = 1e-2
     clip: float = 10.0
-    tolerance: float = 3e-4
+    tolerance: float = 5e-4
     restarts: int = 1
     path_gradient: bool = True
     seed: int | None = None
