@@ -14,7 +14,19 @@ from . import (
     training,
     transforms,
 )
-from .families import ffjord, glow, iaf, maf, nice, nsf, planar, radial, real_nvp, real_nvp_image
+from .families import (
+    ffjord,
+    glow,
+    iaf,
+    maf,
+    nice,
+    nsf,
+    planar,
+    radial,
+    real_nvp,
+    real_nvp_image,
+    variational_dequantize,
+)
 from .flow import Flow, FlowDistribution
 from .training import bits_per_dim, fit, recompute_statistics
 from .transform import FlowTransform
@@ -52,4 +64,5 @@ __all__ = [
     "recompute_statistics",
     "training",
     "transforms",
+    "variational_dequantize",
 ]

@@ -69,4 +69,10 @@ CASES = {
         (4,),
         outside=ROUNDING | RANDOM | PYRO | EMPTY,
     ),
+    "variational-dequantize": Case(
+        "variational_dequantize",
+        lambda: pf.variational_dequantize((1, 2, 4), levels=5, depth=2, width=4),
+        (1, 2, 4),
+        outside=ROUNDING | RANDOM | PYRO | EMPTY,
+    ),
 }

@@ -212,6 +212,23 @@ def test_learned_noise_is_at_least_as_good_as_uniform():
     assert found["variational"] < found["uniform"]
 
 
+def test_learned_noise_of_images_starts_uniform():
+    t = pf.variational_dequantize((3, 4, 6), levels=17).double()
+    y = torch.randint(0, 17, (500, 2, 3, 4, 6)).double()
+    v, log_det = t.inverse_and_log_det(y)
+    torch.testing.assert_close(log_det, torch.zeros_like(log_det))
+    u = (v - y).flatten()
+    assert ((u > 0) & (u < 1)).all()
+    assert u.histc(10, 0, 1).std() < 0.02 * len(u) / 10
+    with torch.no_grad():
+        for parameter in t.parameters():
+            parameter += 0.1
+    other = t.inverse_and_log_det(y)[1]
+    assert other.std() > 0.1  # it sees the image
+    with pytest.raises(ValueError, match="depth ≥ 1; got 0"):
+        pf.variational_dequantize((1, 4, 4), depth=0)
+
+
 def test_gradients_reach_the_noise_as_finite_differences_say():
     flow = small(noise=noise(2)).double()
     y = torch.tensor([[0.0, 2.0], [1.0, 1.0]], dtype=torch.float64)

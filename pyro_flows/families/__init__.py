@@ -3,12 +3,11 @@
 from .autoregressive import iaf, maf
 from .continuous import ffjord
 from .couplings import nice, real_nvp
+from .dequantization import variational_dequantize
 from .glow import glow
 from .images import real_nvp_image
-from .splines import nsf
-
-__all__ = ["ffjord", "glow", "iaf", "maf", "nice", "nsf", "real_nvp", "real_nvp_image"]
 from .residuals import planar, radial
+from .splines import nsf
 
 __all__ = [
     "ffjord",
@@ -20,4 +19,6 @@ __all__ = [
     "planar",
     "radial",
     "real_nvp",
+    "real_nvp_image",
+    "variational_dequantize",
 ]
