@@ -32,12 +32,6 @@ CASES = {
     "conv-depth": Case(
         "Coupling", lambda: _coupling(CheckerboardDepth((1, 2, 4)), Additive()), (1, 2, 4), single=True
     ),
-    "conv-relu": Case(
-        "Coupling",
-        lambda: _coupling(Channels((5, 1, 2), swap=True), blocks=0, activation=nn.ReLU),
-        (5, 1, 2),
-        single=True,
-    ),
     "conv-context": Case(
         "Coupling", lambda: _coupling(Channels((3, 2, 3)), context_dim=2), (3, 2, 3), (2,), single=True
     ),
