@@ -31,11 +31,17 @@ def _need(name: str) -> ModuleType:
 
 
 class Model(nn.Module):
-    """A library's flow (`module`, for its parameters) and how it scores (`score`)."""
+    """A library's flow (`module`, for its parameters), how it scores and how it draws so many samples."""
 
-    def __init__(self, name: str, module: nn.Module, score: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        score: Callable[[Tensor], Tensor],
+        draw: Callable[[int], Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        self.name, self.module, self.score = name, module, score
+        self.name, self.module, self.score, self.draw = name, module, score, draw
 
     def forward(self, x: Tensor) -> Tensor:
         return self.score(x)

@@ -18,6 +18,7 @@ import sys
 import time
 
 import numpy as np
+import peers_autoregressive
 import torch
 from peers import BUILDERS, MissingPeer, build, markdown
 from torch import nn
@@ -58,7 +59,11 @@ def train_and_test(
     """Return each test row's log-density, the training seconds and the number of parameters."""
     options = {"ours": {"norm": NORMS[args.norm]}, "nflows": {"wide_scale": True}}.get(name, {})
     activation = ACTIVATIONS[args.activation]
-    model = build(name, train.shape[1], args.depth, args.hidden, activation=activation, seed=seed, **options)
+    shape = (train.shape[1], args.depth, args.hidden)
+    if args.family == "real-nvp":
+        model = build(name, *shape, activation=activation, seed=seed, **options)
+    else:
+        model = peers_autoregressive.build(args.family, name, *shape, activation=activation, seed=seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, args.steps)
     generator = torch.Generator().manual_seed(1000 + seed)
@@ -88,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--path", type=pathlib.Path, default=default)
     parser.add_argument("--libraries", nargs="+", choices=BUILDERS, default=["ours", "zuko", "nflows"])
+    parser.add_argument("--family", choices=["real-nvp", *peers_autoregressive.FAMILIES], default="real-nvp")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=512)
@@ -119,8 +125,8 @@ def main() -> None:
             cells = [f"{statistics.mean(means):.3f} ± {statistics.mean(errors):.3f}", spread]
             rows.append([name, *cells, f"{statistics.median(times):.0f}", str(count)])
     print(
-        f"\n{args.steps} steps, {args.depth} couplings of {tuple(args.hidden)}, {args.activation}, "
-        f"norm of ours: {args.norm}, noise {args.noise}, {args.seeds} seeds\n"
+        f"\n{args.family}, {args.steps} steps, {args.depth} layers of {tuple(args.hidden)}, "
+        f"{args.activation}, norm of ours: {args.norm}, noise {args.noise}, {args.seeds} seeds\n"
     )
     print(markdown(["library", "test log-density ± 2 se", "seeds", "CPU seconds", "parameters"], rows))
 
