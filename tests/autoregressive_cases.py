@@ -10,6 +10,7 @@ from pyro_flows.elementwise import Affine, Elementwise, RationalQuadratic
 from pyro_flows.nn import DenseNet, MaskedNet
 
 from .case import Case
+from .spline_cases import SLOW
 
 __all__ = ["CASES"]
 
@@ -53,6 +54,9 @@ CASES = {
     "maf-norm": Case("maf", lambda: pf.maf(4, norm=tr.BatchNorm, passes=2, **_SMALL), (4,)),
     "iaf": Case("iaf", lambda: pf.iaf(3, **_SMALL)),
     "iaf-context": Case("iaf", lambda: pf.iaf(3, context_dim=2, **_SMALL), context=(2,)),
+    "naf": Case(
+        "naf", lambda: pf.naf(2, depth=1, components=3, hidden=(6,), activation=nn.Tanh), (2,), outside=SLOW
+    ),
     "nsf": Case("nsf", lambda: pf.nsf(3, **_SMALL)),
     "nsf-autoregressive": Case(
         "nsf", lambda: pf.nsf(3, autoregressive=True, context_dim=2, **_SMALL), context=(2,)

@@ -1,6 +1,6 @@
 """Methods of the literature: lowercase factories that choose the parts."""
 
-from .autoregressive import iaf, maf
+from .autoregressive import iaf, maf, naf
 from .continuous import ffjord
 from .couplings import nice, real_nvp
 from .dequantization import variational_dequantize
@@ -14,6 +14,7 @@ __all__ = [
     "glow",
     "iaf",
     "maf",
+    "naf",
     "nice",
     "nsf",
     "planar",
