@@ -7,12 +7,19 @@ import pytest
 import torch
 from pyro.infer import SVI, JitTrace_ELBO, Predictive, Trace_ELBO
 from pyro.infer.autoguide import AutoGuideList, init_to_value
+from pyro.infer.reparam import NeuTraReparam
 
 import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, LogDensity
+from pyro_flows.infer import gaussian as start
 
 OBSERVED = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 ERRORS = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+
+
+@pytest.fixture(autouse=True)
+def _short_start(monkeypatch):
+    monkeypatch.setattr(start, "STEPS", 60)
 
 
 def schools(y=OBSERVED, sigma=ERRORS):
@@ -120,7 +127,7 @@ def test_quantiles_are_those_of_draws_and_the_same_each_time():
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("vectorize", [False, True])
 @pytest.mark.parametrize("kind", [Trace_ELBO, JitTrace_ELBO])
-@pytest.mark.parametrize("model", [schools, gaussian])
+@pytest.mark.parametrize("model", [schools, gaussian, constrained])
 def test_svi_steps(model, kind, vectorize):
     guide = ready(model)
     options = {"ignore_jit_warnings": True} if kind is JitTrace_ELBO else {}
@@ -143,8 +150,10 @@ def test_one_latent_dimension_and_a_transform_of_ones_own():
 
 def test_predictive_and_lists_of_guides():
     guide = ready(schools)
-    samples = Predictive(schools, guide=guide, num_samples=6)()
-    assert samples["theta"].shape == (6, 8)
+    for parallel in (False, True):
+        samples = Predictive(schools, guide=guide, num_samples=6, parallel=parallel)()
+        assert samples["theta"].shape == (6, 8)
+        assert samples["y"].shape == (6, 8)
     both = AutoGuideList(schools)
     both.append(AutoFlow(pyro.poutine.block(schools, hide=["theta"])))
     both.append(AutoFlow(pyro.poutine.block(schools, expose=["theta"])))
@@ -311,6 +320,30 @@ def test_a_model_that_does_not_broadcast_runs_in_a_loop():
     likelihood = dist.Normal(u.sum(-1), 1.0).log_prob(torch.tensor(1.0))
     wanted = dist.Normal(0.0, 1.0).log_prob(u).sum(-1) + likelihood
     torch.testing.assert_close(found, wanted)
+
+
+def test_flat_priors_that_cannot_be_sampled():
+    def model():
+        x = pyro.sample("x", dist.ImproperUniform(dist.constraints.positive, (), (2,)))
+        pyro.factor("f", dist.Gamma(3.0, 1.0).log_prob(x).sum(-1))
+
+    guide = AutoFlow(model)
+    guide.setup()
+    torch.testing.assert_close(guide.frame.loc, torch.zeros(2))
+
+
+def test_neutra_keeps_the_density():
+    guide = ready(schools)
+    neutra = NeuTraReparam(guide)
+    model = neutra.reparam(schools)
+    trace = pyro.poutine.trace(model).get_trace()
+    noise = trace.nodes["mu_shared_latent"]["value"]
+    u, log_det = guide.get_transform().forward_and_log_det(noise)
+    wanted = LogDensity(schools, guide.latents, (), {})(u[None])[0] + log_det
+    torch.testing.assert_close(trace.log_prob_sum(), wanted, atol=1e-3, rtol=1e-4)
+    values = guide.from_noise(noise.expand(4, -1))
+    assert values["theta"].shape == (4, 8)
+    torch.testing.assert_close(values["mu"], u[0].expand(4))
 
 
 def test_starts_where_it_is_told():

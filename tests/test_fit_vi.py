@@ -288,7 +288,7 @@ def test_nuts_mixes_on_the_funnel_in_the_flows_coordinates():
     mcmc = MCMC(kernel, num_samples=300, warmup_steps=150, disable_progbar=True)
     mcmc.run()
     noise = mcmc.get_samples()[f"{next(iter(guide.prototype_trace.stochastic_nodes))}_shared_latent"]
-    v = neutra.transform_sample(noise)["v"]
+    v = guide.from_noise(noise)["v"]
     assert v.mean().abs() < 0.6
     assert v.std().item() == pytest.approx(3.0, rel=0.15)
     assert effective_sample_size(v[None]).item() > 100  # plain NUTS gets stuck in the neck

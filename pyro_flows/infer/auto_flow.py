@@ -18,11 +18,12 @@ from ..families import real_nvp
 from ..flow import Flow, FlowDistribution
 from ..transform import FlowTransform
 from ..transforms import Chain, Monotone
-from .density import LogDensity, trace_at
+from .density import LogDensity
 from .frame import Frame
 from .gaussian import best_gaussian, fit_gaussian
 from .latents import Latents
 from .store import StoreEntry, unique_name
+from .structure import fixed_latents, or_zero
 
 __all__ = ["AutoFlow", "default_transform"]
 
@@ -82,7 +83,7 @@ class AutoFlow(AutoContinuous):
         name: str | None = None,
         init_loc_fn: Callable[..., Any] = init_to_median,
     ) -> None:
-        super().__init__(model, init_loc_fn=init_loc_fn)
+        super().__init__(model, init_loc_fn=or_zero(init_loc_fn))
         self._bare_model = (model,)
         self._named = name is not None
         self._pyro_name = name or unique_name(type(self).__name__)
@@ -102,8 +103,7 @@ class AutoFlow(AutoContinuous):
         density = LogDensity(self._bare_model[0], self.latents, args, kwargs)
         with torch.no_grad(), poutine.block():
             trace = poutine.trace(self.model).get_trace(*args, **kwargs)
-            values = {site.name: trace.nodes[site.name]["value"] for site in self.latents.sites}
-            start = self.latents.unconstrain(values)[0]
+            start = self.latents.unconstrain(self.latents.values(trace))[0]
             loc, scale = best_gaussian(density.seeded, start, dense=self.frame.dense)
             self.frame.place(*fit_gaussian(density, loc, scale))
         self.initialised.fill_(True)
@@ -125,16 +125,8 @@ class AutoFlow(AutoContinuous):
         with torch.no_grad():
             super()._setup_prototype(*args, **kwargs)
             self._create_plates(*args, **kwargs)
-            trace = poutine.block(poutine.trace(self.model).get_trace)(*args, **kwargs)
-            _refuse_subsampled(self.prototype_trace)
-            latents = Latents(trace)
-            values = latents.constrain(torch.linspace(0.5, -0.7, latents.dim).to(self._init_loc()))[0]
-            found = latents.depends(trace_at(self._bare_model[0], values, args, kwargs))
-        if found is not None:
-            raise ValueError(
-                f"expected latent sites of fixed support; that of {found!r} depends on other sites: sample "
-                "it on a fixed support, such as the unit interval, and transform it in the model"
-            )
+            latents, trace = fixed_latents(self._bare_model[0], self.model, args, kwargs)
+            loc = latents.unconstrain(latents.values(trace))[0]
         self._latents = latents
         inner = self._inner(self._transform[0])
         shapes = inner.domain_shape, inner.codomain_shape
@@ -142,7 +134,6 @@ class AutoFlow(AutoContinuous):
             raise ValueError(f"expected a transform of vectors of length {latents.dim}; got shapes {shapes}")
         frame = Frame(latents.dim, dense=latents.dim <= MOST_DENSE)
         flow = Flow([*inner, frame])
-        loc = self._init_loc()
         flow.to(loc.device, loc.dtype)
         frame.place(loc, frame.scale)
         self.initialised = self.initialised.to(loc.device)
@@ -221,6 +212,13 @@ class AutoFlow(AutoContinuous):
         self._share()
         return self._built.transform
 
+    def from_noise(self, noise: Tensor) -> dict[str, Tensor]:
+        """Return the latent sites at noise of shape (*batch, d), each of shape (*batch, *site).
+
+        What `NeuTraReparam` samples is noise; its own `transform_sample` wants room for plates.
+        """
+        return self.latents.constrain(self.get_transform().forward_and_log_det(noise)[0])[0]
+
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Return reparametrised vectors u, of shape (*sample_shape, d), and log q(u), (*sample_shape,)."""
         self._share()
@@ -269,14 +267,3 @@ class AutoFlow(AutoContinuous):
         u = self._built.transform.forward_and_log_det(noise)[0]
         levels = torch.as_tensor(quantiles, dtype=u.dtype, device=u.device)
         return self.latents.quantiles(u, levels)
-
-
-def _refuse_subsampled(trace: Any) -> None:
-    for name, site in trace.iter_stochastic_nodes():
-        for frame in site["cond_indep_stack"]:
-            if frame.full_size is not None and frame.full_size != frame.size:
-                raise ValueError(
-                    f"expected latent sites outside of subsampled plates; got {name!r} inside {frame.name!r}"
-                    ": one flow over all latent sites cannot follow a changing subsample. Write an amortised "
-                    "guide, with flow(context) inside the plate: see tutorials/04_amortized_inference.ipynb"
-                )

@@ -40,6 +40,8 @@ class Latents:
         if not nodes:
             raise ValueError("expected a model with latent sites; got none")
         self.sites = [_site(node) for node in nodes]
+        value = nodes[0]["value"]
+        self.dtype, self.device = value.dtype, value.device
         self.dim = sum(math.prod(site.unconstrained) for site in self.sites)
         frames = [frame for node in trace.nodes.values() for frame in node.get("cond_indep_stack", ())]
         self.depth = max((-frame.dim for frame in frames if frame.vectorized), default=0)
@@ -70,6 +72,10 @@ class Latents:
                 total = total + sum_rightmost(log_det, log_det.dim() - (u.dim() - 1))
             values[site.name], start = value, stop
         return values, total
+
+    def values(self, trace: poutine.Trace) -> dict[str, Tensor]:
+        """Return the latent sites' values in a trace."""
+        return {site.name: trace.nodes[site.name]["value"].detach() for site in self.sites}
 
     def unconstrain(self, values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return u, of shape (*batch, d), and log|det dx/du|, of shape (*batch,), of the sites' values.
@@ -114,7 +120,10 @@ class Latents:
     def depends(self, trace: poutine.Trace) -> str | None:
         """Return the first site whose support is another one in `trace`, or None."""
         for site, other in zip(self.sites, Latents(trace).sites, strict=True):
-            probe = torch.linspace(-1, 1, math.prod(site.unconstrained)).reshape(site.unconstrained)
+            if site.transform is _IDENTITY:
+                continue
+            probe = torch.linspace(-1, 1, math.prod(site.unconstrained), dtype=self.dtype, device=self.device)
+            probe = probe.reshape(site.unconstrained)
             if not torch.allclose(site.transform(probe), other.transform(probe)):
                 return site.name
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
@@ -20,6 +19,7 @@ from ..training.random import seed_generators
 from ..training.settings import cosine
 from .auto_flow import AutoFlow
 from .density import LogDensity
+from .vi_objective import Objective
 from .vi_settings import VIHistory, VISettings
 
 __all__ = ["VIRun"]
@@ -47,9 +47,13 @@ class VIRun:
     ) -> None:
         self.guide, self.settings, self.path = guide, settings, path
         self.args, self.kwargs = args, kwargs
-        self.transform, self.base = guide.get_transform(), guide.get_base_dist()
         self.device = guide.frame.loc.device
-        self.density = LogDensity(model, guide.latents, args, kwargs)
+        self.objective = Objective(
+            LogDensity(model, guide.latents, args, kwargs),
+            guide.get_transform(),
+            guide.get_base_dist(),
+            path_gradient=settings.path_gradient,
+        )
         with torch.no_grad(), poutine.block(), poutine.trace(param_only=True) as tracer:
             model(*args, **kwargs)
         self.learned = {n: site["value"].unconstrained() for n, site in tracer.trace.nodes.items()}
@@ -105,7 +109,6 @@ class VIRun:
         )
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.rate, fused=fused)
-        self.frozen = _frozen(self.transform)
 
     def _train(self, bar: Any) -> None:
         while self.step < self.settings.steps and not self.converged:
@@ -124,14 +127,7 @@ class VIRun:
     def _step(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * cosine(self.step / self.settings.steps)
-        noise = self.base.rsample((self.settings.batch_size,))
-        u, log_det = self.transform.forward_and_log_det(noise)
-        if self.settings.path_gradient:
-            z, inverse_log_det = self.frozen.inverse_and_log_det(u)
-            log_q = self.base.log_prob(z) + inverse_log_det
-        else:
-            log_q = self.base.log_prob(noise) - log_det
-        loss = (log_q - self.density(u)).mean()
+        loss = self.objective.loss(self.settings.batch_size)
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
@@ -157,18 +153,8 @@ class VIRun:
         self.rate, self.bad = self.rate / 4, 0
         self._optimizer()
 
-    @torch.no_grad()
-    def _weights(self, draws: int) -> Tensor:
-        """Return log p(x, z) − log q(z) of fresh draws."""
-        found = []
-        for _ in range(max(1, draws // CHECK_DRAWS)):
-            noise = self.base.rsample((CHECK_DRAWS,))
-            u, log_det = self.transform.forward_and_log_det(noise)
-            found.append(self.density(u) - self.base.log_prob(noise) + log_det)
-        return torch.cat(found).double()
-
     def _check(self) -> None:
-        weights = self._weights(CHECK_DRAWS)
+        weights = self.objective.weights(CHECK_DRAWS)
         elbo, half_variance = float(weights.mean()), float(weights.var() / 2)
         if math.isfinite(elbo):
             self.good = self._state()
@@ -185,7 +171,7 @@ class VIRun:
         if not math.isfinite(self.elbo[-1]):
             self._set(self.good)
         self._seed(3)
-        bound = float(self._weights(FINAL_DRAWS).mean())
+        bound = float(self.objective.weights(FINAL_DRAWS).mean())
         if not self.best or bound > self.history.best_bound:
             self.best = self._state()
             self.history.elbo, self.history.half_variance = self.elbo, self.half_variance
@@ -256,13 +242,3 @@ class VIRun:
         self._optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         self.started -= self.history.seconds
-
-
-def _frozen(transform: Any) -> Any:
-    """Return a copy without gradients whose parameters and buffers are the same memory."""
-    twin = copy.deepcopy(transform)
-    for mine, theirs in ((transform.parameters, twin.parameters), (transform.buffers, twin.buffers)):
-        for tensor, alias in zip(mine(), theirs(), strict=True):
-            alias.data = tensor.data
-            alias.requires_grad_(False)
-    return twin

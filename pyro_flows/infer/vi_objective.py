@@ -1,0 +1,69 @@
+"""The bound that `fit_vi` maximises, and its gradient."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..transform import FlowTransform
+from .density import LogDensity
+
+__all__ = ["Objective"]
+
+CHUNK = 2000  # draws that go through the model together where no gradient is wanted
+
+
+class Objective:
+    """E_q[log p(x, u) − log q(u)], of unconstrained draws that go through the model together.
+
+    Args:
+        density: log p.
+        transform: from noise to u.
+        base: the noise.
+        path_gradient: whether q's parameters are held fixed inside log q.
+    """
+
+    def __init__(
+        self, density: LogDensity, transform: FlowTransform, base: Any, *, path_gradient: bool
+    ) -> None:
+        self.density, self.transform, self.base = density, transform, base
+        # Its parameters are the live ones' memory but need no gradient: one optimiser step moves both.
+        self.held = _held(transform) if path_gradient else None
+
+    def loss(self, draws: int) -> Tensor:
+        """Return minus the bound, with its gradient."""
+        noise = self.base.rsample((draws,))
+        u, log_det = self.transform.forward_and_log_det(noise)
+        if self.held is None:
+            log_q = self.base.log_prob(noise) - log_det
+        else:
+            z, inverse_log_det = self.held.inverse_and_log_det(u)
+            log_q = self.base.log_prob(z) + inverse_log_det
+        return (log_q - self.density(u)).mean()
+
+    @torch.no_grad()
+    def weights(self, draws: int) -> Tensor:
+        """Return log p(x, u) − log q(u) of fresh draws."""
+        found = []
+        for _ in range(max(1, draws // CHUNK)):
+            noise = self.base.rsample((CHUNK,))
+            u, log_det = self.transform.forward_and_log_det(noise)
+            found.append(self.density(u) - self.base.log_prob(noise) + log_det)
+        return torch.cat(found).double()
+
+
+def _held(transform: FlowTransform) -> FlowTransform:
+    twin = copy.deepcopy(transform)
+    pairs: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
+        (transform.parameters, twin.parameters),
+        (transform.buffers, twin.buffers),
+    ]
+    for live, held in pairs:
+        for tensor, alias in zip(live(), held(), strict=True):
+            alias.data = tensor.data
+            alias.requires_grad_(False)
+    return twin
