@@ -159,8 +159,8 @@ def learn(args: argparse.Namespace) -> None:
 
     def keep() -> None:
         if args.out:
-            told = {"args": vars(args), "levels": levels, "shape": shape, "curve": model.curve}
-            told["parameters"] = model.num_parameters
+            told = {"library": args.library, "data": args.data, "curve": model.curve}
+            told |= {"architecture": (shape, levels, args.depth, args.width)}
             torch.save(told | {"weights": model.module.state_dict()}, args.out)
 
     train(
@@ -188,13 +188,12 @@ def show(args: argparse.Namespace) -> None:
 
     figure, axes = plt.subplots(1, len(args.files) + 1, figsize=(5 * (len(args.files) + 1), 5))
     for file, axis in zip(args.files, axes[1:], strict=True):
-        kept = torch.load(file, weights_only=False)
-        was = argparse.Namespace(**kept["args"])
-        model = build(was.library, kept["shape"], kept["levels"], was.depth, was.width)
+        kept = torch.load(file, weights_only=True)
+        model = build(kept["library"], *kept["architecture"])
         model.module.load_state_dict(kept["weights"])
-        _, channels, alpha = SETS[was.data]
+        _, channels, alpha = SETS[kept["data"]]
         minutes, _, bits = zip(*kept["curve"], strict=True)
-        axes[0].plot(minutes, bits, marker=".", label=f"{was.library}, {kept['parameters']:,} parameters")
+        axes[0].plot(minutes, bits, marker=".", label=f"{model.name}, {model.num_parameters:,} parameters")
         model.module.eval()
         torch.manual_seed(0)
         with torch.no_grad():
@@ -203,7 +202,7 @@ def show(args: argparse.Namespace) -> None:
         picture = grid(samples.nan_to_num(0).floor().clamp(0, 255).byte(), 8)
         axis.imshow(picture, cmap="gray" if channels == 1 else None, vmin=0, vmax=255)
         axis.set(
-            title=f"{was.library}, temperature {args.temperature}, {bad} not finite", xticks=[], yticks=[]
+            title=f"{model.name}, temperature {args.temperature}, {bad} not finite", xticks=[], yticks=[]
         )
     axes[0].set(xlabel="CPU minutes", ylabel="validation bits/dim")
     axes[0].legend()
