@@ -10,7 +10,9 @@ from .cases import CASES
 
 ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
 FAST_NUTS = ("real-nvp", "chain-mixed", "nice-context")
-# torch's own: the compiler imports what torch.jit decorates when it first needs it.
+# torch's own: the compiler takes diagonals by a deprecated check, and imports what torch.jit decorates
+# when it first needs it.
+OLD_CHECK = pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")
 LATE_IMPORT = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 
 
@@ -45,6 +47,7 @@ def test_prior_under_nuts(case):
 
 @pytest.mark.slow
 @LATE_IMPORT
+@OLD_CHECK
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_inductor(case):
     for law in (laws_tracing.compiled_training, laws_tracing.compiled_sampling):
