@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +13,12 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor, nn
 from torch.distributions import constraints, transform_to
 
+from ._standard import StandardBase, StandardLogistic, StandardNormal
+
 __all__ = [
     "Base",
     "Mixture",
+    "StandardLogistic",
     "StandardNormal",
     "Tempered",
     "beta",
@@ -24,80 +26,6 @@ __all__ = [
     "logistic",
     "uniform",
 ]
-
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-
-
-class StandardNormal(TorchDistribution):
-    r"""log p(x) = −½ ‖x‖² − (d/2) log 2π over events of any shape; builds and scores in few steps.
-
-    Args:
-        event_shape: shape of one event, of d elements in all.
-        like: any tensor; samples have its dtype and device.
-        batch_shape: shape of the batch.
-
-    Example:
-        >>> import torch, pyro_flows as pf
-        >>> d = pf.bases.StandardNormal((3,), torch.empty(0, dtype=torch.float64))
-        >>> d.sample((5,)).dtype, d.log_prob(torch.zeros(5, 3)).shape
-        (torch.float64, torch.Size([5]))
-    """
-
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own convention)
-    has_rsample = True
-
-    def __init__(self, event_shape: Sequence[int], like: Tensor, batch_shape: Sequence[int] = ()) -> None:
-        self._like = like
-        super().__init__(Size(batch_shape), Size(event_shape), validate_args=False)
-
-    @property
-    def support(self) -> constraints.Constraint:
-        """All of R^event."""
-        return constraints.independent(constraints.real, len(self._event_shape))
-
-    @property
-    def mean(self) -> Tensor:
-        """Zero."""
-        return self._like.new_zeros(self._batch_shape + self._event_shape)
-
-    @property
-    def variance(self) -> Tensor:
-        """One for each element."""
-        return self._like.new_ones(self._batch_shape + self._event_shape)
-
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> StandardNormal:
-        """Return the distribution with another batch shape."""
-        return StandardNormal(self._event_shape, self._like, batch_shape)
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw noise of shape (*sample_shape, *batch_shape, *event_shape)."""
-        shape = Size(sample_shape) + self._batch_shape + self._event_shape
-        return torch.randn(shape, dtype=self._like.dtype, device=self._like.device)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of events, of shape (*sample_shape, *batch_shape)."""
-        event_dim = len(self._event_shape)
-        squares = value.square()
-        if event_dim:
-            squares = squares.sum(-1) if event_dim == 1 else squares.flatten(-event_dim).sum(-1)
-        # rsub(a, c, alpha) = c − alpha · a, in one operation
-        log_prob = torch.rsub(squares, -_HALF_LOG_2PI * self._event_shape.numel(), alpha=0.5)
-        batch = torch.broadcast_shapes(log_prob.shape, self._batch_shape)
-        return log_prob if batch == log_prob.shape else log_prob.expand(batch)
-
-
-class _StandardNormalBase(nn.Module):
-    """Gives a `StandardNormal` that follows the module's dtype and device."""
-
-    def __init__(self, event_shape: Sequence[int], like: Tensor) -> None:
-        super().__init__()
-        self.event_shape = Size(event_shape)
-        self.register_buffer("like", like.new_empty(0), persistent=False)
-
-    like: Tensor
-
-    def forward(self) -> StandardNormal:
-        return StandardNormal(self.event_shape, self.like)
 
 
 class _Fixed(nn.Module):
@@ -176,10 +104,12 @@ def diagonal_normal(event_shape: Sequence[int] | int) -> Base:
     return Base(dist.Normal, loc=torch.zeros(shape), scale=torch.ones(shape))
 
 
-def logistic(event_shape: Sequence[int] | int, *, learn: bool = False) -> Base:
+def logistic(event_shape: Sequence[int] | int, *, learn: bool = False) -> nn.Module:
     """Return a standard logistic base, as NICE uses (Dinh et al. 2015, arXiv:1410.8516, section 3.4)."""
     shape = _shape(event_shape)
-    return Base(dist.Logistic, learn=learn, loc=torch.zeros(shape), scale=torch.ones(shape))
+    if not learn:
+        return StandardBase(StandardLogistic, shape, torch.empty(0))
+    return Base(dist.Logistic, loc=torch.zeros(shape), scale=torch.ones(shape))
 
 
 def uniform(event_shape: Sequence[int] | int, low: float = 0.0, high: float = 1.0) -> Base:

@@ -11,7 +11,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
 from ._tracing import is_traced
-from .bases import Tempered, _Fixed, _StandardNormalBase
+from .bases import StandardBase, StandardNormal, Tempered, _Fixed
 from .transform import FlowTransform
 from .transforms.chain import Chain
 
@@ -165,7 +165,7 @@ class Flow(nn.Module):
                 raise ValueError("expected a base, as no transform tells the event's shape; got none")
             tensors = (*self.transform.parameters(), *self.transform.buffers())
             like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
-            self.base: nn.Module = _StandardNormalBase(shape, like.detach())
+            self.base: nn.Module = StandardBase(StandardNormal, shape, like.detach())
         elif isinstance(base, Distribution):
             self.base = _Fixed(base)
         elif isinstance(base, nn.Module):

@@ -57,6 +57,23 @@ def test_any_base(base):
     torch.testing.assert_close(d.log_prob(y), d.log_prob(y.detach().clone()), atol=1e-4, rtol=1e-4)
 
 
+def test_the_light_bases_are_torchs():
+    for light, slow in (
+        (bases.StandardNormal, torch.distributions.Normal(torch.zeros(2, 3).double(), 1.0)),
+        (bases.StandardLogistic, dist.Logistic(torch.zeros(2, 3).double(), 1.0)),
+    ):
+        d = light((2, 3), torch.empty(0, dtype=torch.float64))
+        x = torch.randn(5, 2, 3, dtype=torch.float64) * 30
+        torch.testing.assert_close(d.log_prob(x), slow.log_prob(x).sum((-2, -1)))
+        draws = d.sample((20_000,))
+        assert draws.isfinite().all()
+        for found, wanted in ((draws.mean(0), d.mean), (draws.var(0), d.variance)):
+            torch.testing.assert_close(found, wanted, atol=0.15, rtol=0)
+        torch.testing.assert_close(d.variance, slow.variance)
+        assert d.expand((4,)).sample().shape == (4, 2, 3)
+        assert d.log_prob(x.new_zeros(0, 2, 3)).shape == (0,)
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_bases_follow_dtype(base):
     flow = _flow(base).double()
