@@ -31,7 +31,7 @@ from .families import (
 from .flow import Flow, FlowDistribution
 from .training import bits_per_dim, fit, recompute_statistics
 from .transform import FlowTransform
-from .transforms import Chain
+from .transforms import Chain, save_memory
 
 __version__ = "0.1.0"
 
@@ -64,6 +64,7 @@ __all__ = [
     "real_nvp",
     "real_nvp_image",
     "recompute_statistics",
+    "save_memory",
     "training",
     "transforms",
     "variational_dequantize",

@@ -8,19 +8,22 @@ value depended on, and is served only while that fingerprint is unchanged.
 from __future__ import annotations
 
 import weakref
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ._tracing import is_traced
 
 
-class _Steps:
+class Steps:
     """Counts optimiser steps: fused optimisers change parameters without a new `_version`."""
 
     count = 0
+    fused: ClassVar[weakref.WeakKeyDictionary[Optimizer, int]] = weakref.WeakKeyDictionary()  # last steps
     installed = False
 
     @classmethod
@@ -30,14 +33,25 @@ class _Steps:
             cls.installed = True
 
     @classmethod
-    def _after_step(cls, *_: Any) -> None:
+    def _after_step(cls, optimiser: Optimizer, *_: Any) -> None:
         # Reading a global counter in a compiled step would recompile it at every step; compiled
         # optimisers bump `_version` instead.
         if not torch.compiler.is_compiling():
             cls.count += 1
+            if any(group.get("fused") for group in optimiser.param_groups):
+                cls.fused[optimiser] = cls.count
+
+    @classmethod
+    def changed(cls, tensors: Iterable[Tensor], since: int) -> bool:
+        """Whether a fused optimiser has changed any of these since `count` was `since`."""
+        if cls.count == since:
+            return False
+        ids = {id(tensor) for tensor in tensors}
+        moved = (o for o, last in cls.fused.items() if last > since)
+        return any(id(p) in ids for o in moved for group in o.param_groups for p in group["params"])
 
 
-def _version(tensor: Tensor) -> int:
+def version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
@@ -46,7 +60,7 @@ def fingerprint(module: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
 
     The tensors are to be kept next to the fingerprint, so that none of their ids is used again.
     """
-    marks: list[Any] = [_Steps.count, torch.is_grad_enabled()]
+    marks: list[Any] = [Steps.count, torch.is_grad_enabled()]
     for device in ("cpu", "cuda"):
         marks.append(torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
     tensors: list[Tensor] = []
@@ -61,7 +75,7 @@ def fingerprint(module: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
         tensors.extend(here.__dict__.get("constants", ()))
         modules.extend(child for child in here._modules.values() if child is not None)
     for tensor in tensors:
-        marks += (id(tensor), _version(tensor), tensor.data_ptr(), tensor.requires_grad)
+        marks += (id(tensor), version(tensor), tensor.data_ptr(), tensor.requires_grad)
     return tuple(marks), tensors
 
 
@@ -110,7 +124,7 @@ class Memo:
             # No graph outlives a trace, so plain references will do; `take` drops them.
             self._traced = source, result, log_det, forward
             return result
-        _Steps.install()
+        Steps.install()
         if result.requires_grad or result is source:
             # An alias that no graph has saved: it dies as soon as the caller lets go of it.
             result = result.view_as(result)
@@ -126,7 +140,7 @@ class Memo:
         self._entry = _Entry(
             source,
             weakref.ref(result, forget),
-            (_version(source), _version(result)),
+            (version(source), version(result)),
             log_det,
             forward,
             fingerprint(module),
@@ -163,7 +177,7 @@ class Memo:
         return found
 
     def _holds(self, module: nn.Module, entry: _Entry, result: Tensor) -> bool:
-        unchanged = entry.versions == (_version(entry.source), _version(result))
+        unchanged = entry.versions == (version(entry.source), version(result))
         if unchanged and entry.fingerprint[0] == fingerprint(module)[0]:
             return True
         self._entry = None

@@ -1,4 +1,10 @@
-"""Who is looking: eager execution, `torch.compile` or `torch.func`. Imports nothing of ours."""
+"""Who is looking: eager execution, `torch.compile` or `torch.func`; whether gradients will be wanted.
+
+Imports nothing of ours.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -14,3 +20,26 @@ def is_functorch() -> bool:
 def is_traced() -> bool:
     """Whether `torch.compile` or `torch.func` is looking: tensors are stand-ins for values then."""
     return torch.compiler.is_compiling() or is_functorch()
+
+
+class _Later:
+    graph = False
+
+
+@contextmanager
+def graph_later() -> Iterator[None]:
+    """Evaluate without a graph what a backward pass will evaluate again, with one."""
+    outside, _Later.graph = _Later.graph, True
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        _Later.graph = outside
+
+
+def may_learn() -> bool:
+    """Whether an evaluation may update statistics: where gradients are wanted, now or later."""
+    if is_functorch():
+        return False
+    # Compiled code never looks at the flag, so that no graph depends on it.
+    return torch.is_grad_enabled() or (not torch.compiler.is_compiling() and _Later.graph)

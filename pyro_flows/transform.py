@@ -29,7 +29,8 @@ class FlowTransform(TransformModule):
 
     - `domain`, `codomain`: the constraints of the base side and of the data side;
     - `domain_shape`, `codomain_shape`: the event shapes, or None where any size will do;
-    - `context_shape`: the event shape of the context it needs, or None.
+    - `context_shape`: the event shape of the context it needs, or None;
+    - `rebuildable`: whether its inverse is cheap and exact enough to find lost inputs by.
 
     The class makes a `torch.distributions` transform of that: ``t(x)``, ``t.inv(y)`` and
     ``t.log_abs_det_jacobian(x, y)`` evaluate every network once, and never serve a value that was
@@ -52,6 +53,7 @@ class FlowTransform(TransformModule):
     domain_shape: Size | None = None
     codomain_shape: Size | None = None
     context_shape: Size | None = None
+    rebuildable = False
     _forward = True  # which way `forward` runs in the memo; an inverse shares its transform's
 
     def __init__(self) -> None:
@@ -171,7 +173,7 @@ class Inverse(FlowTransform):
         self.bijective = transform.bijective
         self.domain, self.codomain = transform.codomain, transform.domain
         self.domain_shape, self.codomain_shape = transform.codomain_shape, transform.domain_shape
-        self.context_shape = transform.context_shape
+        self.context_shape, self.rebuildable = transform.context_shape, transform.rebuildable
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return `transform.inverse_and_log_det(x, context)`."""

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
-from .._tracing import is_functorch
+from .._tracing import may_learn
 
 __all__ = ["RunningMoments", "batch_moments"]
 
@@ -104,7 +104,7 @@ class RunningMoments(nn.Module):
 
     def moves(self) -> bool:
         """Whether a batch that is seen now moves the averages."""
-        return self.training and torch.is_grad_enabled() and not is_functorch()
+        return self.training and may_learn()
 
     def update(self, batch_mean: Tensor, batch_variance: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Move the averages by a batch's moments, of at least two rows, and return them."""

@@ -8,6 +8,7 @@ from .coupling import Coupling, coupling
 from .dequantize import Dequantize
 from .foreign import Foreign
 from .linear import Linear, generalized_channel_permute, householder
+from .memory import save_memory
 from .monotone import Monotone
 from .multiscale import Multiscale
 from .neural_ode import NeuralODE
@@ -49,4 +50,5 @@ __all__ = [
     "permutation",
     "random_permutation",
     "reverse",
+    "save_memory",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._tracing import is_functorch, is_traced
+from .._tracing import is_traced, may_learn
 from ..nn.moments import batch_moments
 from ..transform import FlowTransform
 from ._features import Features
@@ -43,6 +43,8 @@ class ActNorm(FlowTransform):
 
     initialised: Tensor
 
+    rebuildable = True
+
     def __init__(self, num_features: int, *, event_dim: int = 1, eps: float = 1e-6) -> None:
         super().__init__()
         if not eps > 0:
@@ -70,7 +72,7 @@ class ActNorm(FlowTransform):
         return x, self.features.log_det(y, negative)
 
     def _may_set(self) -> bool:
-        if not (self.training and torch.is_grad_enabled()) or is_functorch():
+        if not (self.training and may_learn()):
             return False
         if is_traced() or self.initialised.is_meta or self.initialised.is_inference():
             return True

@@ -46,6 +46,8 @@ class BatchNorm(FlowTransform):
         (True, torch.Size([100]))
     """
 
+    rebuildable = True
+
     def __init__(
         self, num_features: int, *, event_dim: int = 1, decay: float = 0.9, eps: float = 1e-5
     ) -> None:

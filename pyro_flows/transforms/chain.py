@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
+import torch
 from pyro.distributions.conditional import (
     ConditionalComposeTransformModule,
     ConditionalTransform,
@@ -14,10 +15,11 @@ from torch import Size, Tensor, nn
 from torch.distributions import ComposeTransform, Transform, constraints
 from torch.distributions.transforms import _InverseTransform
 
-from ..partitions import Partition
+from .._tracing import is_traced
 from ..transform import FlowTransform
 from ._image import image
-from .coupling import Coupling
+from ._memory import regions
+from ._passing import Step, run
 from .foreign import Foreign
 
 __all__ = ["Chain"]
@@ -38,26 +40,7 @@ def _adopt(part: Transform | ConditionalTransform) -> FlowTransform:
     return Foreign(part)
 
 
-class _Cut(NamedTuple):
-    """A value that a coupling has left in two parts.
-
-    The next one, if it moves the other side of the same cut, takes them as they are: putting them
-    together and apart again was a tenth of a training step in two dimensions.
-    """
-
-    partition: Partition
-    passive: Tensor
-    active: Tensor
-
-
-def _whole(held: Tensor | _Cut) -> Tensor:
-    return held.partition.merge(held.passive, held.active) if isinstance(held, _Cut) else held
-
-
-def _split(held: Tensor | _Cut, partition: Partition) -> tuple[Tensor, Tensor]:
-    if isinstance(held, _Cut) and partition.mirrors(held.partition):
-        return held.active, held.passive
-    return partition.split(_whole(held))
+MEMORY = ("plain", "checkpointed", "rebuilt")
 
 
 class Chain(FlowTransform):
@@ -69,10 +52,12 @@ class Chain(FlowTransform):
     Args:
         parts: transforms of ours, Pyro's or torch's, in any mix; the parameters of inverses and of
             composed transforms are registered too.
+        memory: "plain", "checkpointed" or "rebuilt", as `pyro_flows.save_memory` tells.
+        anchors: of "rebuilt", as told there.
 
     Raises:
         TypeError: where a part is no transform.
-        ValueError: where the shapes or contexts of two parts do not fit.
+        ValueError: where the shapes or contexts of two parts do not fit, or there is no such memory.
 
     Example:
         >>> import torch, pyro.distributions as dist, pyro_flows as pf
@@ -82,8 +67,11 @@ class Chain(FlowTransform):
         (True, torch.Size([5]))
     """
 
-    def __init__(self, parts: Iterable[Transform | ConditionalTransform]) -> None:
+    def __init__(
+        self, parts: Iterable[Transform | ConditionalTransform], *, memory: str = "plain", anchors: int = 8
+    ) -> None:
         super().__init__()
+        self.set_memory(memory, anchors=anchors)
         self.parts = nn.ModuleList(_adopt(part) for part in parts)
         self.bijective = all(part.bijective for part in self)
         contexts = {part.context_shape for part in self if part.context_shape is not None}
@@ -99,6 +87,7 @@ class Chain(FlowTransform):
         for part in self:
             dims.append(dims[-1] + part.codomain.event_dim - part.domain.event_dim)
         self._excess = [d - part.domain.event_dim for d, part in zip(dims, self, strict=False)]
+        self._composite = [any(isinstance(m, Chain) for m in part.modules()) for part in self]
         self.domain = self._widened(self[0].domain if len(self) else constraints.real, dims[0])
         self.codomain = self._widened(image(self), dims[-1])
         self.domain_shape = self._known_shape(dims)
@@ -125,40 +114,49 @@ class Chain(FlowTransform):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and the sum of the log-dets."""
         self._check(x.shape, self.domain_shape, self.domain.event_dim)
-        return self._pass(zip(self, self._excess, strict=True), x, context, inverse=False)
+        return self._pass(self._steps(), x, context, inverse=False)
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x and the sum of the inverse's log-dets."""
         self._check(y.shape, self.codomain_shape, self.codomain.event_dim)
-        steps = zip(reversed(list(self)), reversed(self._excess), strict=True)
-        return self._pass(steps, y, context, inverse=True)
+        return self._pass(self._steps()[::-1], y, context, inverse=True)
+
+    def _steps(self) -> list[Step]:
+        return [Step(*all_) for all_ in zip(self, self._excess, self._composite, strict=True)]
 
     def _pass(
-        self,
-        steps: Iterable[tuple[FlowTransform, int]],
-        value: Tensor,
-        context: Tensor | None,
-        *,
-        inverse: bool,
+        self, steps: Sequence[Step], value: Tensor, context: Tensor | None, *, inverse: bool
     ) -> tuple[Tensor, Tensor]:
-        total: Tensor | None = None
-        held: Tensor | _Cut = value
-        for part, excess in steps:
-            given = None if part.context_shape is None else context
-            if isinstance(part, Coupling):
-                passive, active, log_det = part.move(*_split(held, part.partition), given, inverse=inverse)
-                held = _Cut(part.partition, passive, active)
-            elif inverse:
-                held, log_det = part.inverse_and_log_det(_whole(held), given)
-            else:
-                held, log_det = part.forward_and_log_det(_whole(held), given)
-            if excess:
-                log_det = log_det.flatten(-excess).sum(-1)
-            total = log_det if total is None else total + log_det
-        return _whole(held), value.new_zeros(self._batch(value)) if total is None else total
+        if not steps:
+            return value, value.new_zeros(self._batch(value))
+        if self.memory == "plain" or is_traced() or not torch.is_grad_enabled():
+            return run(steps, value, context, inverse=inverse)
+        if context is not None and self.context_shape is not None:
+            # A lost input is rebuilt with its output's batch shape, which the context may have widened.
+            side = self.codomain if inverse else self.domain
+            batch, event = (
+                value.shape[: value.dim() - side.event_dim],
+                value.shape[value.dim() - side.event_dim :],
+            )
+            wider = context.shape[: context.dim() - len(self.context_shape)]
+            value = value.expand(torch.broadcast_shapes(batch, wider) + event)
+        log_dets = []
+        for region in regions(steps, inverse=inverse, anchors=self._anchors):
+            value, log_det = region(value, context)
+            log_dets.append(log_det)
+        return value, sum(log_dets[1:], log_dets[0])
 
     def _batch(self, x: Tensor) -> Size:
         return x.shape[: x.dim() - self.domain.event_dim]
+
+    def set_memory(self, memory: str, *, anchors: int = 8) -> None:
+        """Choose what is kept for the backward pass, as `pyro_flows.save_memory` does for all chains."""
+        if memory not in MEMORY:
+            raise ValueError(f"expected memory to be one of {MEMORY}; got {memory!r}")
+        if anchors < 0:
+            raise ValueError(f"expected anchors ≥ 0; got {anchors}")
+        self.memory = memory
+        self._anchors = anchors if memory == "rebuilt" else None
 
     def forward_shape(self, shape: Sequence[int]) -> Size:
         """Return the shape of y for an x of the given shape."""

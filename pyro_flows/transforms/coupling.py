@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
@@ -46,6 +47,8 @@ class Coupling(FlowTransform):
         torch.Size([10, 5])
     """
 
+    rebuildable = True
+
     def __init__(
         self, partition: Partition, elementwise: Elementwise, conditioner: nn.Module, *, context_dim: int = 0
     ) -> None:
@@ -76,15 +79,33 @@ class Coupling(FlowTransform):
         self, passive: Tensor, active: Tensor, context: Tensor | None = None, *, inverse: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the passive part, the moved active part and the log-det, not yet merged."""
-        g = self.elementwise.inverse if inverse else self.elementwise.forward
-        active, slope = g(active, self._params(passive, active, context), self._active_dim)
+        params = self._params(passive, active, context)
+        active, log_det = self._moved(active, params, inverse)
         cut = active.dim() - self._active_dim
         if passive.dim() != active.dim() or passive.shape[:cut] != active.shape[:cut]:
             # The context has more batch dimensions than the event.
             passive = passive.expand(active.shape[:cut] + passive.shape[passive.dim() - self._active_dim :])
+        return passive, active, log_det
+
+    def rebuild(
+        self, passive: Tensor, arrived: Tensor, context: Tensor | None = None, *, inverse: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the active part that `move` made `arrived` of, a new leaf, and what `move` makes of it.
+
+        The conditioner runs once, since the passive part is the same before and after.
+        """
+        params = self._params(passive, arrived, context)
+        with torch.no_grad():
+            active, _ = self._moved(arrived, params, not inverse)
+        active = active.detach().requires_grad_()
+        return active, *self._moved(active, params, inverse)
+
+    def _moved(self, active: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        g = self.elementwise.inverse if inverse else self.elementwise.forward
+        active, slope = g(active, params, self._active_dim)
         if self._active_dim > 1:
-            slope = slope.flatten(cut)
-        return passive, active, slope.squeeze(-1) if slope.shape[-1] == 1 else slope.sum(-1)
+            slope = slope.flatten(active.dim() - self._active_dim)
+        return active, slope.squeeze(-1) if slope.shape[-1] == 1 else slope.sum(-1)
 
     def _params(self, passive: Tensor, active: Tensor, context: Tensor | None) -> Tensor:
         params = self.conditioner(passive) if context is None else self.conditioner(passive, context)

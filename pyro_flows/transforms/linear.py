@@ -41,6 +41,8 @@ class Linear(FlowTransform):
         (torch.Size([5, 3, 8, 8]), torch.Size([5]))
     """
 
+    rebuildable = True
+
     def __init__(self, matrix: Matrix, *, event_dim: int = 1, bias: bool = True) -> None:
         super().__init__()
         self.features = Features(matrix.size, event_dim)

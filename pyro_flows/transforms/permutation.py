@@ -32,6 +32,8 @@ class Permutation(FlowTransform):
     order: Tensor
     inverse_order: Tensor
 
+    rebuildable = True
+
     def __init__(self, order: Tensor) -> None:
         super().__init__()
         if order.dim() != 1 or order.numel() < 1 or order.is_floating_point():

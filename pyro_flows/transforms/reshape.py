@@ -29,6 +29,8 @@ class Reshape(FlowTransform):
         torch.Size([5, 1, 8, 8])
     """
 
+    rebuildable = True
+
     def __init__(self, domain_shape: Sequence[int], codomain_shape: Sequence[int]) -> None:
         super().__init__()
         self.domain_shape, self.codomain_shape = Size(domain_shape), Size(codomain_shape)

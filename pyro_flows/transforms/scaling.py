@@ -33,6 +33,8 @@ class DiagonalScaling(FlowTransform):
 
     domain = codomain = constraints.real_vector
 
+    rebuildable = True
+
     def __init__(self, size: int) -> None:
         super().__init__()
         self.features = Features(size, 1)

@@ -40,6 +40,8 @@ class Squeeze(FlowTransform):
 
     domain = codomain = constraints.independent(constraints.real, 3)
 
+    rebuildable = True
+
     def __init__(self, image_shape: Sequence[int] | None = None, *, alternating: bool = False) -> None:
         super().__init__()
         self.alternating = alternating

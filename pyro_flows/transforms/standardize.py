@@ -37,6 +37,8 @@ class Standardize(FlowTransform):
     mean: Tensor
     std: Tensor
 
+    rebuildable = True
+
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         if mean.dim() != 1 or mean.shape != std.shape:
