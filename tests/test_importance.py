@@ -176,8 +176,8 @@ def test_shapes_under_plates(auto):
         with rows:
             b = pyro.sample("b", dist.Normal(torch.zeros(5), 1.0).to_event(1))
         with groups, rows:
-            pyro.deterministic("sum", a + b.sum(-1))
-            pyro.sample("y", dist.Normal(a + b.sum(-1) + x, scale), obs=y)
+            total = pyro.deterministic("sum", a + b.sum(-1))
+            pyro.sample("y", dist.Normal(total + x, scale), obs=y)
 
     result = pf.infer.importance(model, auto(model), y, 0.5, num_samples=1500, predict=True)
     e = result.evaluation

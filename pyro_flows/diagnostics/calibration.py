@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..infer import evaluate
-from ..infer._program import is_data, is_latent, samples
+from ..infer._program import is_data, is_latent, predictive, samples
 from ..training.progress import progress_bar
 from .uniformity import symmetry_p_value, uniformity_p_value
 
@@ -113,7 +113,7 @@ def calibrate(
     bar = progress_bar(num_simulations, 0, shown=progress, unit="simulation")
     for _ in range(num_simulations):
         with torch.no_grad(), poutine.block():
-            trace = poutine.trace(poutine.uncondition(model)).get_trace(*args, **kwargs)
+            trace = poutine.trace(predictive(model)).get_trace(*args, **kwargs)
         data = {name: trace.nodes[name]["value"].detach() for name in observed}
         given = poutine.condition(model, data=data)
         found = posterior(given, data)

@@ -10,10 +10,11 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import sum_rightmost
 from pyro.poutine import Trace
+from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from torch.distributions import constraints
 
-__all__ = ["Program", "Wrapper", "is_data", "is_deterministic", "is_latent", "plain", "samples"]
+__all__ = ["Program", "Wrapper", "is_data", "is_deterministic", "is_latent", "plain", "predictive", "samples"]
 
 Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 Site = Mapping[str, Any]
@@ -44,6 +45,19 @@ def is_latent(site: Site) -> bool:
 def is_data(site: Site) -> bool:
     """Whether it is observed, a factor included."""
     return site["is_observed"] and not is_deterministic(site)
+
+
+class _Unobserved(UnconditionMessenger):
+    """Draws what was observed; Pyro's own would draw deterministic sites too, in a plate's shape twice."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not is_deterministic(msg):
+            super()._pyro_sample(msg)
+
+
+def predictive(model: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a model that draws its observations."""
+    return _Unobserved()(model)
 
 
 def _bound(site: dict[str, Any]) -> None:
@@ -91,7 +105,7 @@ class Program:
 
     def prediction(self, wrapper: Wrapper, fixed: Trace) -> Trace:
         """Return a trace of the model with its observations drawn, given the latent draws."""
-        unobserved = poutine.uncondition(wrapper(self.model))
+        unobserved = predictive(wrapper(self.model))
         with poutine.block():
             return poutine.trace(poutine.replay(unobserved, trace=fixed)).get_trace(*self.args, **self.kwargs)
 
