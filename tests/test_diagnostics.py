@@ -301,26 +301,28 @@ def test_verdicts_with_reasons(guide, verdict, words, capsys):
 
 
 def two_modes():
-    x = pyro.sample(
-        "x",
-        dist.MixtureSameFamily(
-            dist.Categorical(torch.tensor([0.7, 0.3])), dist.Normal(torch.tensor([-5.0, 5.0]), 1.0)
-        ),
-    )
-    pyro.sample("y", dist.Normal(x, 10.0), obs=torch.tensor(0.0))
+    x = pyro.sample("x", dist.Normal(0.0, 1.0).mask(False))
+    parts = dist.Normal(torch.tensor([-5.0, 5.0]), 1.0).log_prob(x[..., None])
+    pyro.factor("modes", (parts + torch.tensor([0.7, 0.3]).log()).logsumexp(-1))
 
 
 def mode(at):
-    return lambda: pyro.sample("x", dist.Normal(at * 0.99, 0.995))
+    return lambda: pyro.sample("x", dist.Normal(at, 1.0))
 
 
-def test_a_missed_mode_shows_in_independent_fits_only(capsys):
+def test_a_missed_mode_shows_when_draws_are_spread_and_in_independent_fits(capsys):
+    weighed = pf.infer.importance(two_modes, mode(-5.0))
+    assert pf.diagnostics.judge([weighed]).verdict == "good"  # weights cannot see it
     alone = pf.diagnostics.report(two_modes, mode(-5.0))
-    assert alone.verdict == "good"  # weights cannot see it
+    assert alone.verdict == "do not trust"
+    assert "misses a part of the posterior" in alone.reasons[0]
+    # With 0.7 of the mass in reach, the rest is log(1 / 0.7) = 0.36 nats; in double the width it is found.
+    found = pf.infer.widen(weighed, two_modes, factor=8.0)
+    assert found.log_mean - weighed.log_evidence == pytest.approx(math.log(1 / 0.7), abs=0.15)
     both = pf.diagnostics.report(two_modes, [mode(-5.0), mode(5.0)])
     assert both.verdict == "do not trust"
     assert "disagree on the log evidence" in both.reasons[0]
-    same = pf.diagnostics.report(two_modes, [mode(-5.0), mode(-5.0)])
+    same = pf.diagnostics.judge([weighed, weighed])
     assert same.verdict == "good"
     assert same.reasons[0] == "the log evidences of 2 fits agree"
     assert same.reasons[1].startswith("fit 1 (good): ")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..infer import Importance, importance
+from ..infer import Importance, importance, widen
 
 __all__ = ["Report", "judge", "report"]
 
@@ -49,8 +49,9 @@ def report(
     by more than 5 %, and k̂ < 0.7 or the gap is below 0.005. Usable means that corrected draws
     (`Importance.resample`) may be: k̂ < 0.75 and an effective sample size of 5 %.
 
-    Weights see only where the guide puts draws. A mode that a guide misses shows in independent fits whose
-    log evidences disagree: give several guides.
+    Weights see only where the guide puts draws. So the draws are spread out too, to 2, 4 and 8 times their
+    width, to see whether there is more evidence further out; in many dimensions they will not find it. A mode
+    that a guide misses also shows in independent fits whose log evidences disagree: give several guides.
 
     Args:
         model: the model.
@@ -77,16 +78,18 @@ def report(
     if not guides:
         raise ValueError("expected a guide, or several; got none")
     results = [importance(model, one, *args, num_samples=num_samples, **kwargs) for one in guides]
-    made = judge(results)
+    made = judge(results, [_missed(result, model, args, kwargs) for result in results])
     print(made)
     return made
 
 
-def judge(results: Sequence[Importance]) -> Report:
-    """Return the verdict on draws that were weighed already."""
+def judge(results: Sequence[Importance], missed: Sequence[str | None] = ()) -> Report:
+    """Return the verdict on draws that were weighed already; `missed` says what a fit is known to miss."""
     verdicts, reasons = [], []
     for i, result in enumerate(results):
         verdict, why = _judge_one(result)
+        if i < len(missed) and missed[i] is not None and verdict != BAD:
+            verdict, why = BAD, [str(missed[i])]
         verdicts.append(verdict)
         label = f"fit {i + 1} ({verdict}): " if len(results) > 1 else ""
         reasons += [label + reason for reason in why]
@@ -126,6 +129,25 @@ def _judge_one(result: Importance) -> tuple[str, list[str]]:
         return USABLE, [*reasons, f"{k} and effective sample size {result.ess:.0f}: enough to correct"]
     failed = "k̂ ≥ 0.75" if result.khat >= 0.75 else "an effective sample size below 5 %"
     return BAD, [*reasons, f"{failed}: the weights are too uneven to correct anything"]
+
+
+def _missed(result: Importance, model: Callable[..., Any], args: Any, kwargs: Any) -> str | None:
+    """Say so where the guide made wider finds significantly more evidence than the guide."""
+    if not math.isfinite(result.log_evidence):
+        return None
+    for factor in (2.0, 4.0, 8.0):
+        found = widen(result, model, args, kwargs, factor=factor)
+        if found is None or not math.isfinite(found.log_mean) or found.khat >= 0.7:
+            continue
+        size = math.exp(-float((2 * found.log_weights).logsumexp(0)))
+        error = math.hypot(size**-0.5, result.log_evidence_error)
+        if size >= 25 and found.log_mean - result.log_evidence > max(0.1, 4 * error):
+            return (
+                f"draws spread to {factor:.0f} times their width find "
+                f"{found.log_mean - result.log_evidence:.2f} ± {error:.2f} nats more evidence: "
+                "the guide misses a part of the posterior"
+            )
+    return None
 
 
 def _moved(result: Importance) -> tuple[float, float, float]:

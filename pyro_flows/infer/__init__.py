@@ -9,6 +9,7 @@ from .fit_vi import fit_vi
 from .importance import Importance, importance
 from .psis import Smoothed, psis
 from .vi_settings import VIHistory, VISettings
+from .widening import widen
 
 __all__ = [
     "AutoAmortized",
@@ -27,4 +28,5 @@ __all__ = [
     "importance",
     "log_joint",
     "psis",
+    "widen",
 ]
