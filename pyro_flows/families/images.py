@@ -20,8 +20,8 @@ def real_nvp_image(
     image_shape: Sequence[int],
     *,
     scales: int | None = None,
-    blocks: int = 4,
-    width: int = 32,
+    blocks: int = 2,
+    width: int = 16,
     final_squeeze: bool = True,
     context_dim: int = 0,
     context_shape: Sequence[int] | None = None,
@@ -39,8 +39,9 @@ def real_nvp_image(
     Args:
         image_shape: (C, H, W).
         scales: how many; None takes what fits, at most 3.
-        blocks: residual blocks in each coupling's net.
-        width: channels inside the first scale's nets, doubled at each squeeze.
+        blocks: residual blocks in each coupling's net; the paper has 4, and 8 for CIFAR-10.
+        width: channels inside the first scale's nets, doubled at each squeeze; the paper has 32, and
+            64 for CIFAR-10.
         final_squeeze: whether the last scale is like the others, as in the paper; else it has four
             couplings of a checkerboard and no squeeze, as in the authors' code.
         context_dim: length of a context vector, such as a one-hot class; 0 for none.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .channel_norm import ChannelNorm
-from .conv import WeightNormConv, add_context, as_images, context_layer
+from .conv import WeightNormConv, add_context, as_images, channels_last, context_layer
 from .dense import Activation, _build
 
 __all__ = ["ConvResidualNet"]
@@ -91,7 +91,7 @@ class ConvResidualNet(nn.Module):
         """Return the output, of shape (*batch, outputs, H, W)."""
         h, batch = as_images(x)
         h = self.norm_in(h)
-        h = self.first(self.activation(torch.cat((h, -h), 1)))
+        h = self.first(self.activation(channels_last(torch.cat((h, -h), 1))))
         h, batch = add_context(h, batch, self.context, context)
         total = self.skips[0](h)
         for block, skip in zip(self.blocks, self.skips[1:], strict=True):
