@@ -144,7 +144,8 @@ def table(results: list[dict], found: dict[str, Problem]) -> str:
             ratios = f"{min(r['least'] for r in good):.3f}–{max(r['most'] for r in good):.3f}"
             khat, seconds = _span([r["khat"] for r in good], 2), _span([r["seconds"] for r in good], 0)
             mean = _span([r["mean"] for r in good], 3)
-            lines.append(f"| {name} | {guide} | {gap} | {mean} | {ratios} | {khat} | {seconds} |")
+            moments = f"{mean} | {ratios}" if problem.truth else " | "
+            lines.append(f"| {name} | {guide} | {gap} | {moments} | {khat} | {seconds} |")
     return "\n".join(lines)
 
 

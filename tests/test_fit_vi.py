@@ -292,3 +292,17 @@ def test_nuts_mixes_on_the_funnel_in_the_flows_coordinates():
     assert v.mean().abs() < 0.6
     assert v.std().item() == pytest.approx(3.0, rel=0.15)
     assert effective_sample_size(v[None]).item() > 100  # plain NUTS gets stuck in the neck
+
+
+def test_rare_heavy_weights_do_not_feign_convergence():
+    guide = AutoFlow(funnel)
+    guide.setup()
+    run = vi_run.VIRun(funnel, guide, (), {}, settings(tolerance=1e-3), 0, None)
+    light, heavy = torch.zeros(vi_run.CHECK_DRAWS), torch.zeros(vi_run.FINAL_DRAWS)
+    heavy[::1000] = 2.0
+    run.objective.weights = lambda draws: light if draws == vi_run.CHECK_DRAWS else heavy
+    run._check()
+    assert not run.converged
+    run.objective.weights = lambda draws: light
+    run._check()
+    assert run.converged

@@ -59,7 +59,7 @@ class VIHistory:
     """What `fit_vi` saw, in nats; one entry a check, every 100 steps, of the fit that was kept.
 
     Attributes:
-        elbo: the evidence lower bound, from 2,000 draws.
+        elbo: the evidence lower bound, from 2,000 draws, or 10,000 where the fit may have converged.
         half_variance: half the variance of the log-weights log p(x, z) − log q(z).
         bounds: each restart's last bound.
         steps: steps taken, over all restarts.
