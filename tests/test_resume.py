@@ -63,7 +63,7 @@ def pixels(norm):
     return [
         normal,
         coupling,
-        norm(1, event_dim=3),
+        *([] if norm is None else [norm(1, event_dim=3)]),
         pf.transforms.Pixels(levels=17),
         pf.transforms.Dequantize(levels=17),
     ]
