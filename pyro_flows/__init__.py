@@ -26,6 +26,7 @@ from .families import (
     radial,
     real_nvp,
     real_nvp_image,
+    residual,
     variational_dequantize,
 )
 from .flow import Flow, FlowDistribution
@@ -64,6 +65,7 @@ __all__ = [
     "real_nvp",
     "real_nvp_image",
     "recompute_statistics",
+    "residual",
     "save_memory",
     "training",
     "transforms",

@@ -4,10 +4,41 @@ from __future__ import annotations
 
 import pyro_flows as pf
 from pyro_flows import transforms as tr
+from pyro_flows.nn import LipschitzNet, Roulette
 
 from .case import Case
 
 __all__ = ["CASES"]
+
+LOOPS = {"compiled_sampling": "how many iterations there are depends on the data"}
+LOOPS_IN_SCORING = {
+    "compiled_training": LOOPS["compiled_sampling"],
+    "functional": LOOPS["compiled_sampling"],
+}
+NOISE = dict.fromkeys(
+    (
+        "round_trip",
+        "round_trip_float32",
+        "log_det_is_jacobians",
+        "rows_are_independent",
+        "training_on_one_tensor",
+        "copies",
+        "bad_rows",
+        "compiled_training",
+        "functional",
+        "conditional_distribution",
+    ),
+    "log-densities are random, by a random number of terms",
+)
+
+
+def _residual(size: int = 3, hidden=(6,), **options) -> tr.Residual:
+    return tr.Residual(LipschitzNet(size, hidden, **{"coefficient": 0.8} | options))
+
+
+def _roulette() -> tr.Residual:
+    return tr.Residual(LipschitzNet(3, (5, 4), coefficient=0.8), log_det=Roulette())
+
 
 CASES: dict[str, Case] = {
     "planar": Case("Planar", lambda: tr.Planar(3), single=True),
@@ -16,4 +47,17 @@ CASES: dict[str, Case] = {
     "radial": Case("Radial", lambda: tr.Radial(3), single=True),
     "radial-smallest": Case("Radial", lambda: tr.Radial(1), (1,), single=True),
     "family-radial": Case("radial", lambda: pf.radial(2, depth=2, context_dim=1, hidden=(4,)), (2,), (1,)),
+    "residual": Case("Residual", _residual, single=True, outside=LOOPS),
+    "residual-smallest": Case("Residual", lambda: _residual(1, (4, 3)), (1,), single=True, outside=LOOPS),
+    "residual-inverse": Case(
+        "Residual", lambda: _residual(2, (4, 3)).inv, (2,), single=True, outside=LOOPS_IN_SCORING
+    ),
+    "residual-roulette": Case("Residual", _roulette, outside=LOOPS | NOISE),
+    "family-residual": Case(
+        "residual",
+        lambda: pf.residual(2, depth=2, hidden=(5,), context_dim=2, coefficient=0.8),
+        (2,),
+        (2,),
+        outside=LOOPS,
+    ),
 }

@@ -14,6 +14,19 @@ __all__ = [
     "glow",
     "iaf",
     "maf",
+    "nice",
+    "nsf",
+    "real_nvp",
+    "real_nvp_image",
+    "residual",
+]
+from .residuals import residual
+
+__all__ = [
+    "ffjord",
+    "glow",
+    "iaf",
+    "maf",
     "naf",
     "nice",
     "nsf",

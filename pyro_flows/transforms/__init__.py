@@ -17,6 +17,7 @@ from .pixels import Pixels
 from .planar import Planar
 from .radial import Radial
 from .reshape import Reshape
+from .residual import Residual
 from .scaling import DiagonalScaling, diagonal_scaling
 from .squeeze import Squeeze
 from .standardize import Standardize
@@ -39,6 +40,7 @@ __all__ = [
     "Planar",
     "Radial",
     "Reshape",
+    "Residual",
     "Squeeze",
     "Standardize",
     "act_norm",

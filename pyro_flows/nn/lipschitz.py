@@ -1,0 +1,195 @@
+"""Nets that contract: the residual part of an invertible residual block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple, cast
+
+import torch
+from torch import Size, Tensor, nn
+from torch.nn import functional as F
+
+from .._tracing import is_functorch
+from .dense import _context_layer, _with_context
+
+__all__ = ["Contraction", "LipschitzNet", "SpectralLinear"]
+
+
+class SpectralLinear(nn.Linear):
+    """x ↦ W x min(1, c/σ) + b with σ the largest singular value of W, so that it stretches nothing by over c.
+
+    σ = uᵀWv by power iteration on buffers u and v: one more iteration for each use in training, five that
+    are not kept in evaluation.
+
+    Miyato, Kataoka, Koyama & Yoshida, "Spectral Normalization for Generative Adversarial Networks", 2018,
+    arXiv:1802.05957; Gouk, Frank, Pfahringer & Cree, "Regularisation of Neural Networks by Enforcing
+    Lipschitz Continuity", 2021, arXiv:1804.04368.
+
+    Args:
+        inputs: length of x.
+        outputs: length of the result.
+        coefficient: c.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, inputs: int, outputs: int, coefficient: float = 0.97) -> None:
+        super().__init__(inputs, outputs)
+        self.coefficient = coefficient
+        self.register_buffer("u", F.normalize(torch.randn(outputs), dim=0))
+        self.register_buffer("v", F.normalize(torch.randn(inputs), dim=0))
+        self.u, self.v = self._iterated(20)
+
+    def scaled_weight(self) -> Tensor:
+        """Return W min(1, c/σ), and in training keep the better u and v."""
+        kept = self.training and torch.is_grad_enabled() and not is_functorch()
+        u, v = self._iterated(1 if kept else 5)
+        if kept:
+            self._keep(u, v)
+        sigma = torch.dot(u, torch.mv(self.weight, v))
+        return self.weight * (self.coefficient / sigma.clamp(min=self.coefficient))
+
+    def _iterated(self, times: int) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            u, v = self.u, self.v
+            for _ in range(times):
+                v = F.normalize(torch.mv(self.weight.T, u), dim=0)
+                u = F.normalize(torch.mv(self.weight, v), dim=0)
+        return u, v
+
+    def _keep(self, u: Tensor, v: Tensor) -> None:
+        if torch.compiler.is_compiling():  # as in RunningMoments: compiled code would recompute from new ones
+            self.u, self.v = u, v
+            return
+        with torch.no_grad():
+            self.u.copy_(u)
+            self.v.copy_(v)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled product and b."""
+        return F.linear(x, self.scaled_weight(), self.bias)
+
+
+class Contraction(NamedTuple):
+    """g with its scaled weights, for as many evaluations as one pass needs."""
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+    sharpness: list[Tensor]
+    shift: Tensor | None  # what the context adds to the first layer
+
+    def detach(self) -> Contraction:
+        """Return the same map without gradients."""
+        return Contraction(
+            *([t.detach() for t in part] for part in self[:3]),
+            None if self.shift is None else self.shift.detach(),
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return g(x)."""
+        return self.linearised(x)[0]
+
+    def linearised(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return g(x) and the activations' slopes there, which tell the Jacobian J."""
+        slopes = []
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = F.linear(x, weight, bias)
+            if i == 0 and self.shift is not None:
+                x = x + self.shift
+            if i < len(self.sharpness):
+                # LipSwish, z·sigmoid(βz) / 1.1, whose slope is at most 1.
+                z, gate = x, torch.sigmoid(self.sharpness[i] * x)
+                x = z * gate / 1.1
+                slopes.append(gate / 1.1 + self.sharpness[i] * x * (1 - gate))
+        return x, slopes
+
+    def push(self, slopes: list[Tensor], tangent: Tensor) -> Tensor:
+        """Return J ε."""
+        for weight, slope in zip(self.weights[:-1], slopes, strict=True):
+            tangent = F.linear(tangent, weight) * slope
+        return F.linear(tangent, self.weights[-1])
+
+    def pull(self, slopes: list[Tensor], cotangent: Tensor) -> Tensor:
+        """Return Jᵀ w."""
+        for weight, slope in zip(self.weights[:0:-1], slopes[::-1], strict=True):
+            cotangent = (cotangent @ weight) * slope
+        return cotangent @ self.weights[0]
+
+    def jacobian(self, slopes: list[Tensor]) -> Tensor:
+        """Return J of shape (*batch, d, d)."""
+        first, *rest = self.weights
+        # Each direction by itself: `moved` has the shape (*batch, d, width).
+        moved = first.T * slopes[0].unsqueeze(-2)
+        for weight, slope in zip(rest[:-1], slopes[1:], strict=True):
+            moved = F.linear(moved, weight) * slope.unsqueeze(-2)
+        return F.linear(moved, rest[-1]).transpose(-1, -2)
+
+
+class LipschitzNet(nn.Module):
+    """A multilayer perceptron g of L spectral layers and LipSwish: |g(x) − g(x′)| ≤ c^L |x − x′| < |x − x′|.
+
+    Chen, Behrmann, Duvenaud & Jacobsen, "Residual Flows for Invertible Generative Modeling", 2019,
+    arXiv:1906.02735.
+
+    Args:
+        input_dim: length d of x and g(x).
+        hidden: widths of the hidden layers.
+        coefficient: c in (0, 1): the bound of each layer.
+        context_dim: length of the context vector, added to the first layer; 0 for none.
+
+    Raises:
+        ValueError: where an argument is out of its range, or a context is needed and missing.
+
+    Example:
+        >>> import torch, pyro_flows as pf
+        >>> net = pf.nn.LipschitzNet(3)
+        >>> one, other = torch.randn(2, 100, 3)
+        >>> bool(((net(one) - net(other)).norm(dim=-1) < (one - other).norm(dim=-1)).all())
+        True
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden: Sequence[int] = (64, 64),
+        *,
+        coefficient: float = 0.97,
+        context_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        if input_dim < 1:
+            raise ValueError(f"expected input_dim ≥ 1; got {input_dim}")
+        if not hidden:
+            raise ValueError("expected at least one hidden layer; got none")
+        if not 0 < coefficient < 1:
+            raise ValueError(f"expected a coefficient in (0, 1); got {coefficient}")
+        sizes = pairwise([input_dim, *hidden, input_dim])
+        self.layers = nn.ModuleList(SpectralLinear(a, b, coefficient) for a, b in sizes)
+        self.context = _context_layer(context_dim, hidden[0])
+        self.context_shape = Size([context_dim]) if context_dim else None
+        # β = softplus of this; 0.5 as in the paper.
+        self.sharpness = nn.Parameter(torch.full((len(hidden),), 0.5))
+        self.input_dim, self.bound = input_dim, coefficient ** (len(hidden) + 1)
+        with torch.no_grad():  # close to zero, so that a new block is close to the identity
+            last = cast(SpectralLinear, self.layers[-1])
+            last.weight *= 0.01
+            last.bias.zero_()
+
+    def contraction(self, context: Tensor | None = None) -> Contraction:
+        """Return g given the context, its weights scaled once for a whole pass."""
+        layers = cast(list[SpectralLinear], list(self.layers))
+        shift = None
+        if self.context is not None:
+            shift = _with_context(layers[0].bias.new_zeros(()), self.context, context)
+        return Contraction(
+            [layer.scaled_weight() for layer in layers],
+            [layer.bias for layer in layers],
+            list(F.softplus(self.sharpness).unbind()),
+            shift,
+        )
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return g(x) of shape (*batch, d)."""
+        return self.contraction(context)(x)
