@@ -31,7 +31,7 @@ def quick(monkeypatch, tmp_path):
 
 
 def test_python_blocks(quick, capsys):
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     for number in FEWER:
         assert any(number in block for block in BLOCKS), f"the README no longer says {number}"
     names = {}
@@ -39,7 +39,9 @@ def test_python_blocks(quick, capsys):
         for number, fewer in FEWER.items():
             block = block.replace(number, fewer)
         exec(compile(block, f"README block {i}", "exec"), names)
-    assert re.match(r"KL -?\d+\.\d{4} nats, best epoch 0\ntensor\(\d+\.\d+, dtype", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert re.match(r"KL -?\d+\.\d{4} nats, best epoch 0\nVerdict: \w+", printed)
+    assert re.search(r"\nelpd .*\ntensor\(\d+\.\d+, dtype", printed)
     assert names["samples"].shape == (1000, 2)
     assert len(names["losses"]) == 3
     assert names["figure"].axes[0].images
