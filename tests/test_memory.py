@@ -212,7 +212,7 @@ def test_keeps_little_and_rebuilt_no_more_with_depth():
 
     row = 1000 * 3 * 4
     assert kept(16, "plain") > 16 * 4 * row
-    assert kept(16, "checkpointed") == 16 * row
+    assert kept(16, "checkpointed") <= 11 * row  # each layer adds the half that moves: here one or two thirds
     assert kept(16, "rebuilt") == 2 * row
     assert kept(8, "rebuilt", 0) == kept(64, "rebuilt", 0) == row
 

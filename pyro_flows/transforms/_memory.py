@@ -1,17 +1,17 @@
 """Passes that keep little for the backward pass: they evaluate layers again instead.
 
-Layers are grouped into *regions*. A region is evaluated without a graph, and keeps its input or its
-output. The backward pass evaluates it again with a graph: from its input all at once, or from its output
-layer by layer, each one's input found by inverting it. What an evaluation depends on besides: parameters
-and modes, which must not have changed; running statistics as they were before it, which are kept;
-autocast; and random numbers (dropout), which are drawn again as they were.
+A *region* of layers is evaluated without a graph. Of some layers it keeps the input. The backward pass
+goes through the layers from the last to the first and evaluates each again, with a graph: from the input
+that was kept, or from one that is found by inverting the layer where only its output is known. What an
+evaluation depends on besides: parameters and modes, which must not have changed; running statistics as
+they were before it, which are kept; autocast; and random numbers (dropout), drawn again as they were.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,77 +21,88 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 from .._memo import Steps, version
 from .._tracing import graph_later
 from ..nn import RunningMoments
-from ._passing import Cut, Step, run, split, whole
+from ..partitions import Partition
+from ._passing import Cut, Step, advance, run, split, whole
 from .coupling import Coupling
 
-__all__ = ["Region", "regions"]
+__all__ = ["run_in_regions"]
 
 _TRACKING = RunningMoments, _NormBase
+_Statistics = list[tuple[nn.Module, dict[str, Tensor]]]
+_RandomState = tuple[Tensor, str, list[int], list[Tensor]]
 
 
-def regions(steps: Sequence[Step], *, inverse: bool, anchors: int | None) -> Iterator[Region]:
-    """Group steps in the order given: each alone, or, where `anchors` is given, many that can be inverted.
+def run_in_regions(
+    steps: Sequence[Step], value: Tensor, context: Tensor | None, *, inverse: bool, anchors: int
+) -> tuple[Tensor, Tensor]:
+    """Do what `run` does, and keep the input of one layer in `anchors`; with 0, only the last output.
 
-    Args:
-        steps: a chain's layers, in the order of this pass.
-        inverse: whether the pass leads from data to noise.
-        anchors: how many invertible layers may keep one value between them; 0 for any number.
+    Inputs of layers that are not `rebuildable` are kept too.
     """
     Steps.install()
-    region: Region | None = None
+    log_dets = []
+    waiting: list[_Layer] = []
     for step in steps:
-        layer = _Layer(step)
-        rebuilt = anchors is not None and step.part.rebuildable and not step.composite
-        if region is None or not (rebuilt and region.admits(layer, anchors)):
-            if region is not None:
-                yield region
-            region = Region(inverse=inverse, rebuilt=rebuilt)
-        region.add(layer)
-    if region is not None:
-        yield region
+        if not step.composite:
+            keep = anchors > 0 and len(waiting) % anchors == 0 and (anchors == 1 or bool(waiting))
+            waiting.append(_Layer(step, keep or not step.part.rebuildable))
+            continue
+        if waiting:
+            value, log_det = Region(waiting, inverse)(value, context)
+            log_dets.append(log_det)
+            waiting = []
+        value, log_det = run([step], value, context, inverse=inverse)  # its chains look after themselves
+        log_dets.append(log_det)
+    if waiting:
+        value, log_det = Region(waiting, inverse)(value, context)
+        log_dets.append(log_det)
+    return value, cast(Tensor, sum(log_dets[1:], log_dets[0]))
 
 
 class _Layer:
-    """A step, and what its evaluation depends on, from one walk over its modules."""
+    """A step, and what its evaluation depends on."""
 
-    def __init__(self, step: Step) -> None:
-        modules = list(step.part.modules())
-        self.step = step
-        self.modes = [m.training for m in modules]
-        self.tracking = [m for m in modules if m.training and isinstance(m, _TRACKING)]
-        self.parameters = [p for m in modules for p in m._parameters.values() if p is not None]
-        fixed = (m for m in modules if not (m.training and isinstance(m, _TRACKING)))
-        self.buffers = [b for m in fixed for b in m._buffers.values() if b is not None]
+    before: _Statistics
+    after: _Statistics
+    random: _RandomState | None
+
+    def __init__(self, step: Step, keep: bool = False) -> None:
+        self.step, self.keep = step, keep
+        self.modes: list[bool] = []
+        self.tracking: list[nn.Module] = []
+        self.parameters: list[Tensor] = []
+        self.buffers: list[Tensor] = []
+        modules: list[nn.Module] = [step.part]
+        while modules:  # `modules()` takes several times as long
+            m = modules.pop()
+            self.modes.append(m.training)
+            self.parameters += [p for p in m._parameters.values() if p is not None]
+            if m.training and isinstance(m, _TRACKING):
+                self.tracking.append(m)
+            else:
+                self.buffers += [b for b in m._buffers.values() if b is not None]
+            modules += [child for child in m._modules.values() if child is not None]
         self.tensors = [t for t in (*self.parameters, *self.buffers) if t.requires_grad]
+
+    def statistics(self) -> _Statistics:
+        """Return copies of the running statistics."""
+        return [(m, {k: b.clone() for k, b in m._buffers.items() if b is not None}) for m in self.tracking]
 
 
 class Region:
-    """Layers that keep one value between them.
+    """One evaluation of some layers, and its backward pass.
 
     Args:
+        layers: in the order of the pass.
         inverse: whether they are passed from the data side.
-        rebuilt: whether to keep the output, and find each layer's input by inverting it.
     """
 
-    def __init__(self, *, inverse: bool, rebuilt: bool) -> None:
-        self.inverse, self.rebuilt = inverse, rebuilt
-        self.layers: list[_Layer] = []
-        self.tensors: list[Tensor] = []
-        self._index: dict[int, int] = {}
-
-    def admits(self, layer: _Layer, anchors: int | None) -> bool:
-        """Whether one more layer can do with the kept value: each statistic is committed once a region."""
-        tracked = {id(m) for known in self.layers for m in known.tracking}
-        room = not anchors or len(self.layers) < anchors
-        return self.rebuilt and room and tracked.isdisjoint(map(id, layer.tracking))
-
-    def add(self, layer: _Layer) -> None:
-        """Put a layer behind the others."""
-        self.layers.append(layer)
-        for tensor in layer.tensors:
-            if id(tensor) not in self._index:
-                self._index[id(tensor)] = len(self.tensors)
-                self.tensors.append(tensor)
+    def __init__(self, layers: list[_Layer], inverse: bool) -> None:
+        self.layers, self.inverse = layers, inverse
+        tensors = {id(t): t for layer in layers for t in layer.tensors}
+        self.tensors = list(tensors.values())
+        self._index = {key: i for i, key in enumerate(tensors)}
+        self.rebuilt = not all(layer.keep for layer in layers)
 
     @property
     def steps(self) -> list[Step]:
@@ -101,121 +112,156 @@ class Region:
     def __call__(self, value: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return what the layers make of `value`, and the sum of their log-dets."""
         inputs = (value, *self.tensors) if context is None else (value, context, *self.tensors)
-        if self.steps[0].composite or not any(t.requires_grad for t in inputs):
+        if not any(t.requires_grad for t in inputs):
             return run(self.steps, value, context, inverse=self.inverse)
         result: tuple[Tensor, Tensor] = _Evaluation.apply(self, value, context, *self.tensors)
         return result
 
-    def evaluate(self, value: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Evaluate without a graph, and note what it takes to do so again."""
-        before, random = self._versions(self.layers), _random_state(value)
-        self._autocast, self._before = _autocast(value.device.type), self._statistics()
+    def evaluate(self, value: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return the value, the log-det, and the tensors to keep: they go with `self._kept`."""
+        before, random = _versions(self.layers), _random_state(value)
+        held: Tensor | Cut = value
+        log_dets, tensors = [], []
+        self._kept: list[Partition | None] = []
+        self._autocast = _Autocast(value.device.type)
         # Casts cached without a graph would serve later uses that need one.
-        with graph_later(), self._autocast(False):
-            result = run(self.steps, value, context, inverse=self.inverse)
-        self._after, self._count, self._then = self._statistics(), Steps.count, self._versions(self.layers)
-        # Randomness is drawn again in its order: not while going backwards.
-        self._random = None if _equal(random, _random_state(value)) else random
-        self.rebuilt = self.rebuilt and self._random is None
+        with graph_later(), self._autocast.again(cached=False):
+            for layer in self.layers:
+                layer.before, start = layer.statistics(), held
+                held, log_det = advance(layer.step, held, context, inverse=self.inverse)
+                log_dets.append(log_det)
+                layer.after, now = layer.statistics(), _random_state(value)
+                layer.random, random = None if _equal(random, now) else random, now
+                layer.keep = layer.keep or layer.random is not None  # no inverse draws the same again
+                if layer.keep:
+                    tensors += _tensors(start)
+                    self._kept.append(start.partition if isinstance(start, Cut) else None)
+            moved = whole(held)
+        if not self.layers[-1].keep:
+            tensors.append(moved)
+        self._count, self._then = Steps.count, _versions(self.layers)
         if before[1] != self._then[1] and before[0] == self._then[0]:  # act norm's first batch sets both
             raise ValueError(
                 f"expected layers that change no buffers but batch norms'; got {self._names}: "
                 "use memory 'plain'"
             )
-        return result
+        return moved, cast(Tensor, sum(log_dets[1:], log_dets[0])), tensors
 
     def gradients(
-        self, kept: Tensor, context: Tensor | None, grads: Sequence[Tensor | None], wanted: Sequence[bool]
+        self,
+        value: Tensor,
+        context: Tensor | None,
+        tensors: Sequence[Tensor],
+        grads: Sequence[Tensor | None],
+        wanted: Sequence[bool],
     ) -> list[Tensor | None]:
         """Return the gradients of the region's input, of the context and of each of `tensors`."""
         parameters = (p for layer in self.layers for p in layer.parameters)
-        now = [_Layer(step) for step in self.steps]
-        if self._versions(now) != self._then or Steps.changed(parameters, self._count):
+        now = _versions([_Layer(step) for step in self.steps])
+        if now != self._then or Steps.changed(parameters, self._count):
             raise RuntimeError(
                 f"expected the parameters and the mode of {self._names} as they were in the forward pass, "
                 "since it is evaluated again; got others: call backward() earlier, or use memory 'plain'"
             )
-        twice = torch.is_grad_enabled()
-        if twice and self.rebuilt:
+        with self._autocast.again(cached=True):
+            if torch.is_grad_enabled():
+                return self._differentiably(value, context, grads)
+            with torch.enable_grad():
+                return self._backwards(context, list(tensors), grads, wanted)
+
+    def _backwards(
+        self,
+        context: Tensor | None,
+        tensors: list[Tensor],
+        grads: Sequence[Tensor | None],
+        wanted: Sequence[bool],
+    ) -> list[Tensor | None]:
+        context = None if context is None else _leaf(context, wanted[1])
+        kept = list(self._kept)
+        held: Tensor | Cut | None = None if self.layers[-1].keep else tensors.pop()
+        grad: Tensor | Cut | None = grads[0]
+        total: list[Tensor | None] = [None] * (2 + len(self.tensors))
+        for i in reversed(range(len(self.layers))):
+            layer = self.layers[i]
+            if layer.keep:
+                held = _restored(kept.pop(), tensors)
+            needed = i > 0 or wanted[0]
+            with _drawn_again(layer.random):
+                held, grad, found = self._step_back(layer, cast(Any, held), grad, grads[1], context, needed)
+            indices = [1, *(2 + self._index[id(t)] for t in layer.tensors)]
+            for index, gradient in zip(indices, found, strict=True):
+                total[index] = _sum(total[index], gradient)
+        total[0] = whole(grad) if wanted[0] and grad is not None else None
+        return total
+
+    def _step_back(
+        self,
+        layer: _Layer,
+        held: Tensor | Cut,
+        grad: Tensor | Cut | None,
+        log_det_grad: Tensor | None,
+        context: Tensor | None,
+        needed: bool,
+    ) -> tuple[Tensor | Cut, Tensor | Cut | None, list[Tensor | None]]:
+        """Return a layer's input, its gradient, and those of the context and of the layer's tensors."""
+        step, part = layer.step, layer.step.part
+        given = None if part.context_shape is None else context
+        if isinstance(part, Coupling):
+            passive, active = split(held, part.partition)
+            passive_grad, active_grad = (None, None) if grad is None else split(grad, part.partition)
+            passive = _leaf(passive, needed)
+            with _bound(layer.before):
+                if layer.keep:
+                    active = _leaf(active, needed)
+                    _, moved, log_det = part.move(passive, active, given, inverse=self.inverse)
+                else:
+                    active, moved, log_det = part.rebuild(passive, active, given, inverse=self.inverse)
+            results = moved, step.summed(log_det)
+            sources = [passive, active if needed else None, given, *layer.tensors]
+            found = _grad(results, (active_grad, log_det_grad), sources)
+            if passive_grad is not None:
+                found[0] = _sum(passive_grad.sum_to_size(passive.shape), found[0])
+            halves = (_or_zeros(found[0], passive), _or_zeros(found[1], active)) if needed else None
+            start = held if layer.keep else Cut(part.partition, passive.detach(), active.detach())
+            return start, Cut(part.partition, *halves) if halves else None, found[2:]
+        value = whole(held)
+        if not layer.keep:
+            back = part.forward_and_log_det if self.inverse else part.inverse_and_log_det
+            with torch.no_grad(), _bound(layer.after):
+                value, _ = back(value, given)
+        value = _leaf(value, needed)
+        with _bound(layer.before):
+            results = run([step], value, given, inverse=self.inverse)
+        whole_grad = None if grad is None else whole(grad)
+        found = _grad(results, (whole_grad, log_det_grad), [value, given, *layer.tensors])
+        return value.detach(), found[0], found[1:]
+
+    def _differentiably(
+        self, value: Tensor, context: Tensor | None, grads: Sequence[Tensor | None]
+    ) -> list[Tensor | None]:
+        if self.rebuilt:
             raise RuntimeError(
                 "expected memory 'plain' or 'checkpointed' where a gradient is differentiated again "
                 "(create_graph=True); got 'rebuilt'"
             )
-        again = self._differentiably if twice else self._from_output if self.rebuilt else self._from_input
-        with torch.enable_grad(), self._autocast(True), _drawn_again(self._random, kept.device.type):
-            return again(kept, context, grads, wanted)
-
-    def _from_input(
-        self, value: Tensor, context: Tensor | None, grads: Sequence[Tensor | None], wanted: Sequence[bool]
-    ) -> list[Tensor | None]:
-        value, context = _leaf(value, wanted[0]), None if context is None else _leaf(context, wanted[1])
-        with _bound(self._before):
-            results = run(self.steps, value, context, inverse=self.inverse)
-        return _grad(results, grads, [value, context, *self.tensors])
-
-    def _from_output(
-        self, value: Tensor, context: Tensor | None, grads: Sequence[Tensor | None], wanted: Sequence[bool]
-    ) -> list[Tensor | None]:
-        context = None if context is None else _leaf(context, wanted[1])
-        held: Tensor | Cut = value
-        held_grad: Tensor | Cut = torch.zeros_like(value) if grads[0] is None else grads[0]
-        total: list[Tensor | None] = [None] * (2 + len(self.tensors))
-        for i, layer in reversed(list(enumerate(self.layers))):
-            part = layer.step.part
-            given = None if part.context_shape is None else context
-            needed = i > 0 or wanted[0]
-            if isinstance(part, Coupling):
-                passive, arrived = split(held, part.partition)
-                passive_grad, arrived_grad = split(held_grad, part.partition)
-                passive = _leaf(passive, needed)
-                with _bound(self._before):
-                    active, moved, log_det = part.rebuild(passive, arrived, given, inverse=self.inverse)
-                sources = [passive, active if needed else None, given, *layer.tensors]
-                log_det = layer.step.summed(log_det)
-                found = _grad((moved, log_det), (arrived_grad, grads[1]), sources)
-                held = Cut(part.partition, passive.detach(), active.detach())
-                if needed:
-                    held_grad = Cut(part.partition, _sum(passive_grad, found[0]), _or_zeros(found[1], active))
-                found = found[2:]
-            else:
-                value, value_grad = whole(held), whole(held_grad)
-                back = part.forward_and_log_det if self.inverse else part.inverse_and_log_det
-                with torch.no_grad(), _bound(self._after):
-                    value, _ = back(value, given)
-                value = _leaf(value, needed)
-                with _bound(self._before):
-                    results = run([layer.step], value, given, inverse=self.inverse)
-                found = _grad(results, (value_grad, grads[1]), [value, given, *layer.tensors])
-                held, held_grad = value.detach(), _or_zeros(found[0], value)
-                found = found[1:]
-            indices = [1, *(2 + self._index[id(t)] for t in layer.tensors)]
-            for index, grad in zip(indices, found, strict=True):
-                total[index] = _sum(total[index], grad)
-        total[0] = whole(held_grad) if wanted[0] else None
-        return total
-
-    def _differentiably(
-        self, value: Tensor, context: Tensor | None, grads: Sequence[Tensor | None], wanted: Sequence[bool]
-    ) -> list[Tensor | None]:
-        # Aliases, as a parameter may also stand before the value that is kept.
+        # Aliases, as a parameter may also stand before the value.
         runner = _Runner(self)
         aliases = [t.view_as(t) for t in self.tensors]
-        named = [*runner.named_parameters(), *runner.named_buffers()]
-        swapped = {name: aliases[self._index[id(t)]] for name, t in named if id(t) in self._index}
+        swapped = {
+            f"{path}.{name}": aliases[self._index[id(t)]]
+            for path, module in runner.named_modules()  # each once, however often it is used
+            for name, t in (*module._parameters.items(), *module._buffers.items())
+            if id(t) in self._index
+        }
         value, context = value.view_as(value), None if context is None else context.view_as(context)
-        with _bound(self._before):
-            results = torch.func.functional_call(runner, swapped, (value, context))
+        first: dict[int, tuple[nn.Module, dict[str, Tensor]]] = {}
+        for layer in self.layers:
+            for module, values in layer.before:
+                first.setdefault(id(module), (module, values))
+        random = next((layer.random for layer in self.layers if layer.random is not None), None)
+        with _bound(list(first.values())), _drawn_again(random):
+            results = torch.func.functional_call(runner, swapped, (value, context), tie_weights=False)
         return _grad(results, grads, [value, context, *aliases], create_graph=True)
-
-    @staticmethod
-    def _versions(layers: Sequence[_Layer]) -> tuple[list[Any], list[Any], list[Any]]:
-        parameters = [(id(t), version(t)) for layer in layers for t in layer.parameters]
-        buffers = [(id(t), version(t)) for layer in layers for t in layer.buffers]
-        return parameters, buffers, [layer.modes for layer in layers]
-
-    def _statistics(self) -> list[tuple[nn.Module, dict[str, Tensor]]]:
-        tracking = (m for layer in self.layers for m in layer.tracking)
-        return [(m, {k: b.clone() for k, b in m._buffers.items() if b is not None}) for m in tracking]
 
     @property
     def _names(self) -> str:
@@ -223,21 +269,22 @@ class Region:
 
 
 class _Evaluation(torch.autograd.Function):
-    """A region's evaluation, its value and context the only tensors that are saved."""
+    """A region's evaluation; the first two tensors saved are its inputs."""
 
     @staticmethod
     def forward(
         ctx: Any, region: Region, value: Tensor, context: Tensor | None, *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
-        moved, log_det = region.evaluate(value, context)
+        moved, log_det, kept = region.evaluate(value, context)
         ctx.region = region
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(moved if region.rebuilt else value, context)
+        ctx.save_for_backward(None if region.rebuilt else value, context, *kept)
         return moved, log_det
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        found = ctx.region.gradients(*ctx.saved_tensors, grads, ctx.needs_input_grad[1:])
+        value, context, *kept = ctx.saved_tensors
+        found = ctx.region.gradients(value, context, kept, grads, ctx.needs_input_grad[1:])
         return None, *found
 
 
@@ -286,6 +333,22 @@ def _grad(
     return found
 
 
+def _tensors(held: Tensor | Cut) -> list[Tensor]:
+    return [held.passive, held.active] if isinstance(held, Cut) else [held]
+
+
+def _restored(partition: Partition | None, tensors: list[Tensor]) -> Tensor | Cut:
+    """Take the last value from a list of kept tensors."""
+    last = tensors.pop()
+    return last if partition is None else Cut(partition, tensors.pop(), last)
+
+
+def _versions(layers: Sequence[_Layer]) -> tuple[list[Any], list[Any], list[Any]]:
+    parameters = [(id(t), version(t)) for layer in layers for t in layer.parameters]
+    buffers = [(id(t), version(t)) for layer in layers for t in layer.buffers]
+    return parameters, buffers, [layer.modes for layer in layers]
+
+
 @contextmanager
 def _bound(statistics: Sequence[tuple[nn.Module, dict[str, Tensor]]]) -> Iterator[None]:
     """Let modules see, and change, copies of these statistics in place of their own."""
@@ -299,33 +362,42 @@ def _bound(statistics: Sequence[tuple[nn.Module, dict[str, Tensor]]]) -> Iterato
             module._buffers.update(buffers)
 
 
-def _autocast(device_type: str) -> Callable[[bool], AbstractContextManager[Any]]:
-    """Return what enters the present autocast state again, with a cache of casts or without one."""
-    if not torch.amp.is_autocast_available(device_type):
-        return lambda cached: nullcontext()
-    dtype, enabled = torch.get_autocast_dtype(device_type), torch.is_autocast_enabled(device_type)
-    return lambda cached: torch.autocast(device_type, dtype=dtype, enabled=enabled, cache_enabled=cached)
+class _Autocast:
+    """The autocast state of a device, to be entered again."""
 
+    def __init__(self, device_type: str) -> None:
+        self.device_type = device_type
+        self.state = self._now() if torch.amp.is_autocast_available(device_type) else None
 
-_RandomState = tuple[Tensor, list[int], list[Tensor]]
+    def _now(self) -> tuple[bool, torch.dtype]:
+        return torch.is_autocast_enabled(self.device_type), torch.get_autocast_dtype(self.device_type)
+
+    def again(self, *, cached: bool) -> AbstractContextManager[Any]:
+        if self.state is None or not (self.state[0] or self._now()[0]):  # entering takes time
+            return nullcontext()
+        enabled, dtype = self.state
+        return torch.autocast(self.device_type, dtype=dtype, enabled=enabled, cache_enabled=cached)
 
 
 def _random_state(value: Tensor) -> _RandomState:
-    return torch.get_rng_state(), *get_device_states(value)
+    kind = value.device.type
+    devices, states = ([], []) if kind in ("cpu", "meta") else get_device_states(value)
+    return torch.get_rng_state(), kind, devices, states
 
 
 def _equal(a: _RandomState, b: _RandomState) -> bool:
-    return torch.equal(a[0], b[0]) and all(torch.equal(s, t) for s, t in zip(a[2], b[2], strict=True))
+    return torch.equal(a[0], b[0]) and all(torch.equal(s, t) for s, t in zip(a[3], b[3], strict=True))
 
 
 @contextmanager
-def _drawn_again(state: _RandomState | None, device_type: str) -> Iterator[None]:
+def _drawn_again(state: _RandomState | None) -> Iterator[None]:
     if state is None:
         yield
         return
-    here, devices, states = state
-    forked = {"device_type": device_type} if devices else {}
+    here, kind, devices, states = state
+    forked = {"device_type": kind} if devices else {}
     with torch.random.fork_rng(devices, **forked):
         torch.set_rng_state(here)
-        set_device_states(devices, states, device_type=device_type)
+        if devices:
+            set_device_states(devices, states, device_type=kind)
         yield

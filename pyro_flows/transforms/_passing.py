@@ -11,7 +11,7 @@ from ..partitions import Partition
 from ..transform import FlowTransform
 from .coupling import Coupling
 
-__all__ = ["Cut", "Step", "run", "split", "whole"]
+__all__ = ["Cut", "Step", "advance", "run", "split", "whole"]
 
 
 class Step(NamedTuple):
@@ -50,24 +50,28 @@ def split(held: Tensor | Cut, partition: Partition) -> tuple[Tensor, Tensor]:
     return partition.split(whole(held))
 
 
+def advance(
+    step: Step, held: Tensor | Cut, context: Tensor | None, *, inverse: bool
+) -> tuple[Tensor | Cut, Tensor]:
+    """Return what one step makes of a value, and its log-det."""
+    part = step.part
+    given = None if part.context_shape is None else context
+    if isinstance(part, Coupling):
+        passive, active, log_det = part.move(*split(held, part.partition), given, inverse=inverse)
+        held = Cut(part.partition, passive, active)
+    elif inverse:
+        held, log_det = part.inverse_and_log_det(whole(held), given)
+    else:
+        held, log_det = part.forward_and_log_det(whole(held), given)
+    return held, step.summed(log_det)
+
+
 def run(
     steps: Sequence[Step], value: Tensor, context: Tensor | None, *, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     """Return what one step or more, in the order given, make of `value`, and the sum of their log-dets."""
-    total: Tensor | None = None
-    held: Tensor | Cut = value
-    for step in steps:
-        part = step.part
-        given = None if part.context_shape is None else context
-        if isinstance(part, Coupling):
-            passive, active, log_det = part.move(*split(held, part.partition), given, inverse=inverse)
-            held = Cut(part.partition, passive, active)
-        elif inverse:
-            held, log_det = part.inverse_and_log_det(whole(held), given)
-        else:
-            held, log_det = part.forward_and_log_det(whole(held), given)
-        log_det = step.summed(log_det)
-        total = log_det if total is None else total + log_det
-    if total is None:
-        raise ValueError("expected one step or more; got none")
+    held, total = advance(steps[0], value, context, inverse=inverse)
+    for step in steps[1:]:
+        held, log_det = advance(step, held, context, inverse=inverse)
+        total = total + log_det
     return whole(held), total

@@ -18,7 +18,7 @@ from torch.distributions.transforms import _InverseTransform
 from .._tracing import is_traced
 from ..transform import FlowTransform
 from ._image import image
-from ._memory import regions
+from ._memory import run_in_regions
 from ._passing import Step, run
 from .foreign import Foreign
 
@@ -140,11 +140,7 @@ class Chain(FlowTransform):
             )
             wider = context.shape[: context.dim() - len(self.context_shape)]
             value = value.expand(torch.broadcast_shapes(batch, wider) + event)
-        log_dets = []
-        for region in regions(steps, inverse=inverse, anchors=self._anchors):
-            value, log_det = region(value, context)
-            log_dets.append(log_det)
-        return value, sum(log_dets[1:], log_dets[0])
+        return run_in_regions(steps, value, context, inverse=inverse, anchors=self._anchors)
 
     def _batch(self, x: Tensor) -> Size:
         return x.shape[: x.dim() - self.domain.event_dim]
@@ -156,7 +152,7 @@ class Chain(FlowTransform):
         if anchors < 0:
             raise ValueError(f"expected anchors ≥ 0; got {anchors}")
         self.memory = memory
-        self._anchors = anchors if memory == "rebuilt" else None
+        self._anchors = anchors if memory == "rebuilt" else 1
 
     def forward_shape(self, shape: Sequence[int]) -> Size:
         """Return the shape of y for an x of the given shape."""

@@ -47,8 +47,6 @@ class Coupling(FlowTransform):
         torch.Size([10, 5])
     """
 
-    rebuildable = True
-
     def __init__(
         self, partition: Partition, elementwise: Elementwise, conditioner: nn.Module, *, context_dim: int = 0
     ) -> None:
@@ -62,6 +60,8 @@ class Coupling(FlowTransform):
             Size([context_dim]) if context_dim else getattr(conditioner, "context_shape", None)
         )
         self._event_dim, self._active_dim = event_dim, partition.active_dim
+        # A map onto a part of the line may saturate, and its inverse not find what went in.
+        self.rebuildable = elementwise.domain is elementwise.codomain is constraints.real
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and Σ log g′."""
