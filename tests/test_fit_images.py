@@ -96,6 +96,30 @@ def test_histories_of_whole_numbers_tell_bits(capsys):
         real.bits_per_dim(1.0)
 
 
+@pytest.mark.parametrize(
+    "family",
+    [
+        lambda shape: pf.glow(shape, depth=2, width=8),
+        lambda shape: pf.real_nvp_image(shape, scales=1, blocks=1, width=4),
+    ],
+    ids=["glow", "real_nvp_image"],
+)
+def test_networks_in_bfloat16_leave_bits_fine(family):
+    torch.manual_seed(1)
+    images = torch.randint(0, 17, (60, 1, 4, 4)) // torch.randint(1, 5, (60, 1, 1, 1))
+    flow = pf.Flow([family((1, 4, 4)), *pixels(None)[-2:]])
+    history = fit(flow, images, precision="bf16", epochs=4)
+    assert history.train_loss[-1] < history.train_loss[0]
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found.append(pf.bits_per_dim(flow, images))
+    error = found[1] - found[0]
+    assert 0 < error.abs().max() < 0.02
+    assert error.mean().abs() < 0.002
+
+
 def test_ema_has_a_range():
     with pytest.raises(ValueError, match=r"ema in \[0, 1\); got 1"):
         pf.training.Settings(ema=1)
