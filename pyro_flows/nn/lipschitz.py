@@ -82,10 +82,8 @@ class Contraction(NamedTuple):
 
     def detach(self) -> Contraction:
         """Return the same map without gradients."""
-        return Contraction(
-            *([t.detach() for t in part] for part in self[:3]),
-            None if self.shift is None else self.shift.detach(),
-        )
+        weights, biases, sharpness = ([t.detach() for t in part] for part in self[:3])
+        return Contraction(weights, biases, sharpness, None if self.shift is None else self.shift.detach())
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return g(x)."""
