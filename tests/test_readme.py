@@ -14,7 +14,7 @@ from pyro_flows.cli import main
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 LINES = re.findall(r"^python -m pyro_flows (.*?)(?:\s+#.*)?$", README, re.MULTILINE)
-FEWER = {"10_000": "500", "range(1000)": "range(3)"}
+FEWER = {"10_000": "500", "range(1000)": "range(3)", "epochs=80": "epochs=1"}
 
 
 @pytest.fixture
