@@ -50,7 +50,7 @@ def stack(depth: int, width: int) -> pf.Flow:
     layers = []
     for i in range(depth):
         net = Net(3, 6, width)
-        nn.init.normal_(net.layers[-1].weight, std=0.05)
+        nn.init.normal_(net.layers[-1].weight, std=0.25 * width**-0.5)
         partition = pf.partitions.Channels(shape, swap=i % 2 == 1)
         layers.append(pf.transforms.Coupling(partition, pf.elementwise.Affine(), net))
     return pf.Flow(pf.Chain(layers))
@@ -84,7 +84,7 @@ def step(flow: pf.Flow, x: torch.Tensor) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--depths", type=int, nargs="+", default=[8, 64])
-    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
