@@ -12,6 +12,7 @@ import torch
 
 import pyro_flows as pf
 from pyro_flows.cli import main
+from pyro_flows.cli.model import FAMILIES, Model
 
 FAST = "--depth 2 --hidden 4 --epochs 2 --batch-size 16"
 
@@ -549,3 +550,12 @@ def test_a_missing_library_is_named(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert call("score model.pt table.csv") == 2
     assert re.fullmatch("pyro-flows: .*pandas.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_offered_can_be_built_saved_and_loaded(family, tmp_path):
+    data = torch.randn(20, 3)
+    model = Model.build(family, {"depth": 2, "hidden": [8, 8]}, ["a", "b", "c"], data)
+    model.save(str(tmp_path / "model.pt"))
+    loaded = Model.load(str(tmp_path / "model.pt"))
+    torch.testing.assert_close(loaded.flow().log_prob(data), model.flow.eval()().log_prob(data))

@@ -34,7 +34,12 @@ class Model:
 
     @classmethod
     def build(cls, family: str, options: dict[str, Any], columns: list[str], data: torch.Tensor) -> Model:
-        """Return a new flow of `data`, whose standardisation is its last transform."""
+        """Return a new flow of `data`, whose standardisation is its last transform.
+
+        Of the options those count that the family has: a continuous flow has no depth.
+        """
+        known = signature(getattr(families, family)).parameters
+        options = {name: value for name, value in options.items() if name in known}
         return cls(family, options, columns, _flow(family, options, Standardize.of(data)))
 
     def save(self, path: str) -> None:
