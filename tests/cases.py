@@ -21,6 +21,7 @@ from . import (
     glow_cases,
     image_cases,
     linear_cases,
+    memory_cases,
     residual_cases,
     spline_cases,
 )
@@ -203,6 +204,7 @@ for module in (
     glow_cases,
     image_cases,
     linear_cases,
+    memory_cases,
     residual_cases,
     spline_cases,
 ):
