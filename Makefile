@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m pyro_flows demo
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
