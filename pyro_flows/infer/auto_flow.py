@@ -20,7 +20,7 @@ from ..transform import FlowTransform
 from ..transforms import Chain, Monotone
 from .density import LogDensity
 from .frame import Frame
-from .gaussian import best_gaussian, fit_gaussian
+from .gaussian import best_gaussian, simple_gaussians
 from .latents import Latents
 from .store import StoreEntry, unique_name
 from .structure import fixed_latents, or_zero
@@ -98,14 +98,14 @@ class AutoFlow(AutoContinuous):
             self._setup_prototype(*args, **kwargs)
 
     def initialise(self, *args: Any, **kwargs: Any) -> None:
-        """Place μ and L at the best Gaussian that Newton steps and half a thousand of Adam's find."""
+        """Place μ and L at the best Gaussian that Newton steps and a thousand of Adam's, at most, find."""
         self.setup(*args, **kwargs)
         density = LogDensity(self._bare_model[0], self.latents, args, kwargs)
         with torch.no_grad(), poutine.block():
             trace = poutine.trace(self.model).get_trace(*args, **kwargs)
             start = self.latents.unconstrain(self.latents.values(trace))[0]
-            loc, scale = best_gaussian(density.seeded, start, dense=self.frame.dense)
-            self.frame.place(*fit_gaussian(density, loc, scale))
+            starts = simple_gaussians(density.seeded, start, dense=self.frame.dense)
+            self.frame.place(*best_gaussian(density, starts))
         self.initialised.fill_(True)
 
     def renew(self) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["best_gaussian", "fit_gaussian", "newton_path"]
+__all__ = ["best_gaussian", "fit_gaussian", "newton_path", "simple_gaussians"]
 
 Density = Callable[[Tensor], Tensor]
 
 STEPS = 500
+TRIAL_DRAWS = 1000
 CHECK_EVERY = 20  # steps
 TOLERANCE = 1e-4  # nats of half the log-weights' variance
 
@@ -75,12 +76,13 @@ def elbo(log_density: Density, loc: Tensor, root: Tensor, noise: Tensor) -> floa
     return value if math.isfinite(value) else -math.inf
 
 
-def best_gaussian(
+def simple_gaussians(
     log_density: Density, start: Tensor, *, dense: bool, draws: int = 200
-) -> tuple[Tensor, Tensor]:
-    """Return location and square root of the covariance of the best Gaussian among simple ones.
+) -> list[tuple[Tensor, Tensor]]:
+    """Return location and scale of the best simple Gaussian in each third of the way up from `start`.
 
-    Those are the ones along a Newton path and isotropic ones around its ends.
+    Those are the ones along a Newton path and isotropic ones around its ends. The path may lead far into
+    the neck of a funnel: hence one of each third, to be fitted a little before one of them is chosen.
 
     Args:
         log_density: of rows of unconstrained vectors.
@@ -88,17 +90,30 @@ def best_gaussian(
         dense: whether to use Hessians; only isotropic Gaussians around `start` otherwise.
         draws: how many draws the bounds are estimated from.
     """
-    path = newton_path(log_density, start) if dense else []
     flat = torch.ones_like(start)
-    scales = (0.03, 0.1, 0.3, 1.0)
-    candidates = [(start, torch.diag(flat * s) if dense else flat * s) for s in scales]
+
+    def isotropic(loc: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return [(loc, torch.diag(flat * s) if dense else flat * s) for s in (0.03, 0.1, 0.3, 1.0)]
+
+    path = newton_path(log_density, start) if dense else []
+    third = -(-len(path) // 3)
+    parts = [path[i : i + third] for i in range(0, len(path), third)] if path else [[]]
+    parts[0] = parts[0] + isotropic(start)
     if path:
-        candidates += path[:: max(1, len(path) // 12)] + path[-1:]
-        candidates += [(path[-1][0], torch.diag(flat * s)) for s in scales]
+        parts[-1] = parts[-1] + isotropic(path[-1][0])
     noise = torch.randn(draws, len(start), dtype=start.dtype, device=start.device)
-    bounds = [elbo(log_density, loc, root, noise) for loc, root in candidates]
-    loc, root = candidates[max(range(len(bounds)), key=bounds.__getitem__)]
-    return loc, lower_triangular(root) if dense else root
+    found = [max(part, key=lambda c: elbo(log_density, c[0], c[1], noise)) for part in parts]
+    return [(loc, lower_triangular(root)) for loc, root in found] if dense else found
+
+
+def best_gaussian(log_density: Density, starts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return the best Gaussian: each start is fitted for a few steps, and the best of them for many."""
+    loc = starts[0][0]
+    noise = torch.randn(TRIAL_DRAWS, len(loc), dtype=loc.dtype, device=loc.device)
+    if len(starts) > 1:
+        starts = [fit_gaussian(log_density, *start, steps=STEPS // 5) for start in starts]
+    best = max(starts, key=lambda start: elbo(log_density, start[0], start[1], noise))
+    return fit_gaussian(log_density, *best, steps=STEPS)
 
 
 def lower_triangular(root: Tensor) -> Tensor:
@@ -108,7 +123,7 @@ def lower_triangular(root: Tensor) -> Tensor:
 
 
 def fit_gaussian(
-    log_density: Density, loc: Tensor, scale: Tensor, *, batch: int = 128, rate: float = 0.03
+    log_density: Density, loc: Tensor, scale: Tensor, *, steps: int, batch: int = 128, rate: float = 0.03
 ) -> tuple[Tensor, Tensor]:
     """Return location and triangular scale (or its diagonal) of the best Gaussian, by path gradients.
 
@@ -120,6 +135,7 @@ def fit_gaussian(
         log_density: of rows of unconstrained vectors.
         loc: start, of shape (d,).
         scale: start, of shape (d, d), or its diagonal, (d,).
+        steps: at most so many of Adam, on a cosine.
         batch: draws a step.
         rate: the learning rate, in the start's own scales.
     """
@@ -134,8 +150,8 @@ def fit_gaussian(
         return torch.diag_embed(log_diagonal.exp()) + lower.tril(-1) if dense else log_diagonal.exp()
 
     half_variance, since = 0.0, 0
-    for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / STEPS)))
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         z = torch.randn(batch, size, dtype=loc.dtype, device=loc.device)
         with torch.enable_grad():
             root = matrix()
