@@ -124,7 +124,7 @@ def test_a_built_flow_equals_the_closed_form_gaussian():
             layer.weight.zero_()
             layer.bias.zero_()
         net.first.weight[0, 0] = 1.0
-        net.last.weight[1, 0] = -0.5  # the shift of the second element, towards the noise
+        net.last.weight[1, 0] = 0.5  # the second element's shift
     covariance = torch.tensor([[1.0, 0.5], [0.5, 1.25]], dtype=torch.float64)
     truth = torch.distributions.MultivariateNormal(torch.zeros(2, dtype=torch.float64), covariance)
     y = 3 * torch.randn(50, 2, dtype=torch.float64)

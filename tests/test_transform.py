@@ -108,7 +108,7 @@ def test_bad_contexts():
         t(torch.randn(5, 3))
 
 
-ANY_SIZE = ("Pixels", "Dequantize")
+ANY_SIZE = ("Pixels", "Dequantize", "variational_dequantize")
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from ..matrices import LU, Matrix, Orthogonal, random_rotation
 from ..transform import FlowTransform
 from ._features import Features
+from ._precision import uncast
 
 __all__ = ["Linear", "generalized_channel_permute", "householder"]
 
@@ -54,7 +52,7 @@ class Linear(FlowTransform):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return A x + b and positions × log|det A|."""
         self.features.check(x)
-        with _uncast(x):
+        with uncast(x):
             y = nn.functional.linear(self._last(x), self.matrix(), self.bias)
             return self._first(y), self.features.log_det(x, self.matrix.log_det())
 
@@ -63,7 +61,7 @@ class Linear(FlowTransform):
         self.features.check(y)
         last = self._last(y)
         rows = (last if self.bias is None else last - self.bias).reshape(-1, self.features.count)
-        with _uncast(y):
+        with uncast(y):
             x = self.matrix.solve(rows.mT).mT.reshape(last.shape)
             return self._first(x), self.features.log_det(y, -self.matrix.log_det())
 
@@ -73,13 +71,6 @@ class Linear(FlowTransform):
 
     def _first(self, x: Tensor) -> Tensor:
         return x if self.features.event_dim == 1 else x.movedim(-1, -self.features.event_dim)
-
-
-def _uncast(x: Tensor) -> AbstractContextManager[Any]:
-    """Under autocast networks may be coarse, but not the map itself, which has to be inverted."""
-    kind = x.device.type
-    casts = kind != "meta" and torch.is_autocast_enabled(kind)
-    return torch.autocast(kind, enabled=False) if casts else nullcontext()
 
 
 def householder(input_dim: int, count_transforms: int = 1) -> Linear:

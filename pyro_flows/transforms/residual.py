@@ -10,6 +10,7 @@ from ..nn import LipschitzNet
 from ..nn.lipschitz import Contraction
 from ..nn.log_det import Determinant, LogDet
 from ..transform import FlowTransform
+from ._precision import uncast
 
 __all__ = ["Residual"]
 
@@ -69,20 +70,22 @@ class Residual(FlowTransform):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the y with y + g(y) = x, and −log det(I + ∂g/∂y)."""
         self._check(x.shape, self.domain_shape, 1)
-        g = self.net.contraction(context)
-        with torch.no_grad():
-            fixed = g.detach()
-            start = self._iterated(fixed, x.detach())
-            slopes = fixed.linearised(start)[1]
-        # One Newton step: as exact as the iteration's error squared, and its gradient is the implicit one.
-        y = start - self.log_det.solve(fixed, slopes, start + g(start) - x)
-        return y, -self.log_det(g, y)[1]
+        with uncast(x):  # here the network is the map
+            g = self.net.contraction(context)
+            with torch.no_grad():
+                fixed = g.detach()
+                start = self._iterated(fixed, x.detach())
+                slopes = fixed.linearised(start)[1]
+            # One Newton step squares the error of the iteration, and its gradient is the implicit one.
+            y = start - self.log_det.solve(fixed, slopes, start + g(start) - x)
+            return y, -self.log_det(g, y)[1]
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y + g(y) and log det(I + ∂g/∂y)."""
         self._check(y.shape, self.codomain_shape, 1)
-        value, log_det = self.log_det(self.net.contraction(context), y)
-        return y + value, log_det
+        with uncast(y):
+            value, log_det = self.log_det(self.net.contraction(context), y)
+            return y + value, log_det
 
     def _iterated(self, g: Contraction, x: Tensor) -> Tensor:
         tolerance = torch.finfo(x.dtype).eps ** 0.75 if self.tolerance is None else self.tolerance
