@@ -541,7 +541,12 @@ def test_more_samples_than_memory(folder, monkeypatch, capsys):
 
 def test_control_c_says_how_to_go_on(folder, monkeypatch, capsys):
     monkeypatch.setattr(pf.training.run.Run, "_step", lambda *_: signal.raise_signal(signal.SIGINT))
-    assert call(f"fit table.csv --out new.pt {FAST}") == 130
+    # A shell starts what runs in the background with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert call(f"fit table.csv --out new.pt {FAST}") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "pyro-flows: stopped; a fit goes on with --resume\n"
     assert (folder / "new.pt.run").exists()
 
