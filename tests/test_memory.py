@@ -69,6 +69,7 @@ BUILD = {
         couplings(3, lambda i: nn.Sequential(nn.Dropout(0.3), nn.Linear(2 - i % 2, 2 * (1 + i % 2))))
     ),
     "permutations": lambda: pf.Chain([tr.reverse(3), *couplings(2), tr.reverse(3), *couplings(1)]),
+    "residual blocks": lambda: pf.residual(3, depth=3, hidden=(6, 6)),
     "nested": lambda: pf.Chain([pf.Chain(couplings(3)), tr.DiagonalScaling(3), pf.Chain(couplings(2)).inv]),
 }
 

@@ -10,7 +10,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
-from .._tracing import is_functorch
+from .._tracing import may_learn
 from .dense import _context_layer, _with_context
 
 __all__ = ["Contraction", "LipschitzNet", "SpectralLinear"]
@@ -44,7 +44,7 @@ class SpectralLinear(nn.Linear):
 
     def scaled_weight(self) -> Tensor:
         """Return W min(1, c/σ), and in training keep the better u and v."""
-        kept = self.training and torch.is_grad_enabled() and not is_functorch()
+        kept = self.training and may_learn()
         u, v = self._iterated(1 if kept else 5)
         if kept:
             self._keep(u, v)

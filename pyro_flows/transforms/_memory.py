@@ -21,13 +21,14 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 from .._memo import Steps, version
 from .._tracing import graph_later
 from ..nn import RunningMoments
+from ..nn.lipschitz import SpectralLinear
 from ..partitions import Partition
 from ._passing import Cut, Step, advance, run, split, whole
 from .coupling import Coupling
 
 __all__ = ["run_in_regions"]
 
-_TRACKING = RunningMoments, _NormBase
+_TRACKING = RunningMoments, SpectralLinear, _NormBase
 _Statistics = list[tuple[nn.Module, dict[str, Tensor]]]
 _RandomState = tuple[Tensor, str, list[int], list[Tensor]]
 
