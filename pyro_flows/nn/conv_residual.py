@@ -96,6 +96,6 @@ class ConvResidualNet(nn.Module):
         total = self.skips[0](h)
         for block, skip in zip(self.blocks, self.skips[1:], strict=True):
             h = block(h)
-            total = skip(h).add_(total)
+            total = total + skip(h)
         result = self.last(self.activation(self.norm_out(total)))
         return result.reshape(batch + result.shape[1:])
