@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -11,10 +11,9 @@ from ..nn import DenseNet, MaskedNet
 from ..nn.dense import Activation
 from ..transform import FlowTransform
 from ..transforms import Autoregressive, Chain, Monotone
+from .couplings import Norm, normed
 
 __all__ = ["iaf", "maf", "naf"]
-
-Norm = Callable[[int], FlowTransform] | None
 
 
 def autoregressive_layers(
@@ -51,12 +50,6 @@ def autoregressive_layers(
             layer = Monotone(elementwise, (input_dim,), reader, context_dim=context_dim)
         layers.append(layer)
     return layers
-
-
-def towards_data(layers: list[FlowTransform], norm: Norm, input_dim: int, *, fast: str) -> Chain:
-    """Chain the layers such that `fast`, "sampling" or "scoring", takes one pass a layer."""
-    ways = [layer if fast == "sampling" else layer.inv for layer in layers]
-    return Chain(ways if norm is None else [part for way in ways for part in (way, norm(input_dim))])
 
 
 def maf(
@@ -101,7 +94,7 @@ def maf(
     """
     g = elementwise or Affine()
     layers = autoregressive_layers(input_dim, depth, g, hidden, context_dim, activation, passes)
-    return towards_data(layers, norm, input_dim, fast="scoring")
+    return normed([layer.inv for layer in layers], norm, input_dim)
 
 
 def iaf(
@@ -144,7 +137,7 @@ def iaf(
     """
     g = elementwise or Affine()
     layers = autoregressive_layers(input_dim, depth, g, hidden, context_dim, activation, passes)
-    return towards_data(layers, norm, input_dim, fast="sampling")
+    return normed(layers, norm, input_dim)
 
 
 def naf(
@@ -185,4 +178,4 @@ def naf(
     """
     g = Mixture(components)
     layers = autoregressive_layers(input_dim, depth, g, hidden, context_dim, activation)
-    return towards_data(layers, norm, input_dim, fast="scoring")
+    return normed([layer.inv for layer in layers], norm, input_dim)

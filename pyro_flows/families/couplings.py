@@ -15,6 +15,8 @@ from ..transforms import Chain, Coupling, DiagonalScaling
 
 __all__ = ["nice", "real_nvp"]
 
+Norm = Callable[[int], FlowTransform] | None
+
 
 def couplings(
     input_dim: int,
@@ -42,6 +44,11 @@ def couplings(
         net = DenseNet(passive, outputs, hidden, context_dim=context_dim, activation=activation)
         layers.append(Coupling(partition, elementwise, net, context_dim=context_dim))
     return layers
+
+
+def normed(layers: Sequence[FlowTransform], norm: Norm, input_dim: int) -> Chain:
+    """Chain layers, each with a norm on its data side where there is one."""
+    return Chain(layers if norm is None else [part for layer in layers for part in (layer, norm(input_dim))])
 
 
 def nice(
@@ -85,7 +92,7 @@ def real_nvp(
     context_dim: int = 0,
     activation: Activation = nn.ReLU,
     elementwise: Elementwise | None = None,
-    norm: Callable[[int], FlowTransform] | None = None,
+    norm: Norm = None,
 ) -> Chain:
     """Affine couplings: base → data, event_dim 1.
 
@@ -115,6 +122,4 @@ def real_nvp(
         torch.Size([10, 5])
     """
     layers = couplings(input_dim, depth, elementwise or Affine(), hidden, context_dim, activation)
-    if norm is not None:
-        layers = [layer for coupling in layers for layer in (coupling, norm(input_dim))]
-    return Chain(layers)
+    return normed(layers, norm, input_dim)

@@ -23,8 +23,8 @@ def _squeezed(image_shape: Sequence[int], levels: int | None) -> list[Size]:
     channels, height, width = image_shape
     shapes: list[Size] = []
     while height % 2 == width % 2 == 0 and len(shapes) < (3 if levels is None else levels):
-        channels, height, width = 4 * channels, height // 2, width // 2
-        shapes.append(Size([channels, height, width]))
+        shapes.append(Squeeze().inverse_shape((channels, height, width)))
+        channels, height, width = shapes[-1]
         channels = channels // 2
     if not shapes or (levels is not None and len(shapes) < levels):
         factor = 2 ** (levels or 1)
@@ -94,8 +94,7 @@ def glow(
         return [Coupling(partition, elementwise, net), mix.inv, ActNorm(channels, event_dim=3)]
 
     def level(shape: Size) -> Chain:
-        channels, height, width = shape
         steps = [part for _ in range(depth) for part in step(shape)]
-        return Chain([*steps, Squeeze((channels // 4, 2 * height, 2 * width))])
+        return Chain([*steps, Squeeze(Squeeze().forward_shape(shape))])
 
     return Multiscale([level(shape) for shape in _squeezed(image_shape, levels)])

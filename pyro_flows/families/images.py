@@ -88,7 +88,7 @@ def real_nvp_image(
         if last and not final_squeeze:
             return Chain(reversed(couplings(checkerboard, shape, 4, width)))
         parts = couplings(checkerboard, shape, 3, width)
-        parts += [Squeeze(shape), *couplings(Channels, _squeezed(shape), 3, 2 * width)]
+        parts += [Squeeze(shape), *couplings(Channels, Squeeze().inverse_shape(shape), 3, 2 * width)]
         if not last:  # the next scale gets one side of a checkerboard, not the upper rows
             parts += [Squeeze(shape).inv, Squeeze(shape, alternating=True)]
         return Chain(reversed(parts))
@@ -101,11 +101,6 @@ def real_nvp_image(
     return Multiscale([scale(shape, width * 2**i, i + 1 == len(shapes)) for i, shape in enumerate(shapes)])
 
 
-def _squeezed(shape: Size) -> Size:
-    channels, height, width = shape
-    return Size([4 * channels, height // 2, width // 2])
-
-
 def _is_even(shape: Size) -> bool:
     return shape[1] % 2 == 0 and shape[2] % 2 == 0
 
@@ -116,7 +111,7 @@ def _shapes(image_shape: Size, scales: int | None) -> list[Size]:
         raise ValueError(f"expected scales ≥ 1; got {scales}")
     shape, shapes = image_shape, [image_shape]
     while len(shapes) < (scales or 3) and _is_even(shape):
-        channels, height, width = _squeezed(shape)
+        channels, height, width = Squeeze().inverse_shape(shape)
         shape = Size([channels // 2, height, width])
         shapes.append(shape)
     if not _is_even(shape) and shape[0] == 1:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
 from ..elementwise import Elementwise, RationalQuadratic
 from ..nn.dense import Activation
-from ..transform import FlowTransform
 from ..transforms import Chain
-from .autoregressive import autoregressive_layers, towards_data
-from .couplings import couplings
+from .autoregressive import autoregressive_layers
+from .couplings import Norm, couplings, normed
 
 __all__ = ["nsf"]
 
@@ -24,7 +23,7 @@ def nsf(
     context_dim: int = 0,
     activation: Activation = nn.ReLU,
     elementwise: Elementwise | None = None,
-    norm: Callable[[int], FlowTransform] | None = None,
+    norm: Norm = None,
     autoregressive: bool = False,
 ) -> Chain:
     """Neural spline flow, by couplings or autoregressive: base → data, event_dim 1.
@@ -58,4 +57,4 @@ def nsf(
     spline = elementwise or RationalQuadratic()
     make = autoregressive_layers if autoregressive else couplings
     layers = make(input_dim, depth, spline, hidden, context_dim, activation)
-    return towards_data(layers, norm, input_dim, fast="scoring" if autoregressive else "sampling")
+    return normed([layer.inv for layer in layers] if autoregressive else layers, norm, input_dim)
