@@ -9,7 +9,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 from torch.nn import functional as F
 
-from .._root import increasing_root
+from ..elementwise._solve import invert
 from ..transform import FlowTransform
 from ._parameters import Parameters
 
@@ -68,12 +68,12 @@ class Planar(FlowTransform):
         self._check(y.shape, self.codomain_shape, 1)
         u, w, b, s = self._parts(y, context)
 
-        def g(alpha: Tensor) -> tuple[Tensor, Tensor]:
+        def g(alpha: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
             h = alpha.tanh()
-            return alpha + s * h, 1 + s * (1 - h * h)
+            return alpha + s * h, (s * (1 - h * h)).log1p()
 
-        beta = (w * y).sum(-1) + b
-        h = increasing_root(g, beta, beta - s.abs(), beta + s.abs()).tanh()
+        beta, s = torch.broadcast_tensors((w * y).sum(-1) + b, s)
+        h = invert(g, beta, s, beta - s.abs(), beta + s.abs()).tanh()
         return y - u * h.unsqueeze(-1), -(s * (1 - h * h)).log1p()
 
     def _parts(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
