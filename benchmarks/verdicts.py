@@ -19,12 +19,12 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
 import torch
+from posterior_models import Problem, funnel, garch, kidscore, schools
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
@@ -32,100 +32,6 @@ import pyro_flows as pf
 from pyro_flows.diagnostics.report import _moved
 
 STAGES = (0, 30, 100, 300, 1000)
-
-
-@dataclass
-class Problem:
-    """A model, scalars of its latent variables, and the means and standard deviations of these."""
-
-    model: Callable
-    scalars: Callable
-    truth: dict[str, tuple[float, float]]
-    log_evidence: float | None = None
-
-
-def schools(folder: Path, *, centred: bool) -> Problem:
-    record = json.loads((folder / "eight_schools-eight_schools_noncentered.json").read_text())
-    y, sigma = (torch.tensor(record["data"][name], dtype=torch.float) for name in ("y", "sigma"))
-
-    def model():
-        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
-        tau = pyro.sample("tau", dist.HalfCauchy(5.0))
-        with pyro.plate("school", 8):
-            if centred:
-                theta = pyro.sample("theta", dist.Normal(mu, tau))
-            else:
-                theta = mu + tau * pyro.sample("eta", dist.Normal(0.0, 1.0))
-            pyro.sample("y", dist.Normal(theta, sigma), obs=y)
-
-    def scalars(v):
-        theta = v["theta"] if centred else v["mu"][:, None] + v["tau"][:, None] * v["eta"]
-        return {f"theta[{i + 1}]": theta[:, i] for i in range(8)} | {"mu": v["mu"], "tau": v["tau"]}
-
-    return Problem(model, scalars, _moments(record), -31.312)
-
-
-def garch(folder: Path) -> Problem:
-    record = json.loads((folder / "garch-garch11.json").read_text())
-    y, first = torch.tensor(record["data"]["y"]), float(record["data"]["sigma1"])
-
-    def model():
-        mu = pyro.sample("mu", dist.Normal(0.0, 10.0).mask(False))
-        alpha0 = pyro.sample("alpha0", dist.HalfNormal(10.0).mask(False))
-        alpha1 = pyro.sample("alpha1", dist.Uniform(0.0, 1.0))
-        share = pyro.sample("share", dist.Uniform(0.0, 1.0))  # beta1 = (1 − alpha1) share
-        pyro.factor("triangle", torch.log1p(-alpha1))
-        drive = alpha0[..., None] + alpha1[..., None] * (y - mu[..., None]).square()
-        beta1 = (1 - alpha1) * share
-        variances = [torch.full_like(beta1, first**2)]
-        for now in drive[..., :-1].unbind(-1):
-            variances.append(torch.addcmul(now, beta1, variances[-1]))
-        scale = torch.stack(variances, -1).sqrt()
-        pyro.sample("y", dist.Normal(mu[..., None], scale).to_event(1), obs=y)
-
-    def scalars(v):
-        return {n: v[n] for n in ("mu", "alpha0", "alpha1")} | {"beta1": (1 - v["alpha1"]) * v["share"]}
-
-    return Problem(model, scalars, _moments(record))
-
-
-def kidscore(folder: Path) -> Problem:
-    record = json.loads((folder / "kidiq-kidscore_interaction.json").read_text())
-    y, hs, iq = (
-        torch.tensor(record["data"][n], dtype=torch.float) for n in ("kid_score", "mom_hs", "mom_iq")
-    )
-    x = torch.stack([torch.ones_like(y), hs, iq, hs * iq], -1)
-
-    def model():
-        beta = pyro.sample("beta", dist.Normal(torch.zeros(4), 10.0).to_event(1).mask(False))
-        sigma = pyro.sample("sigma", dist.HalfCauchy(2.5))
-        pyro.sample("y", dist.Normal(beta @ x.T, sigma[..., None]).to_event(1), obs=y)
-
-    def scalars(v):
-        return {f"beta[{i + 1}]": v["beta"][:, i] for i in range(4)} | {"sigma": v["sigma"]}
-
-    return Problem(model, scalars, _moments(record))
-
-
-def _moments(record: dict) -> dict[str, tuple[float, float]]:
-    return {name: (row["mean"], row["sd"]) for name, row in record["reference"].items()}
-
-
-def funnel() -> Problem:
-    def model():
-        v = pyro.sample("v", dist.Normal(0.0, 3.0))
-        pyro.sample("x", dist.Normal(torch.zeros(9), (v[..., None] / 2).exp()).to_event(1))
-
-    # The variance of x rests on draws that hardly ever come, so x is looked at on a logarithmic scale.
-    def squeeze(v):
-        return {"v": v["v"]} | {f"x[{i}]": v["x"][:, i].asinh() for i in range(9)}
-
-    generator = torch.Generator().manual_seed(0)
-    v = 3 * torch.randn(4_000_000, generator=generator)
-    spread = (torch.randn(len(v), generator=generator) * (v / 2).exp()).asinh().std()
-    return Problem(
-        model, squeeze, {"v": (0.0, 3.0)} | {f"x[{i}]": (0.0, float(spread)) for i in range(9)}, 0.0
-    )
 
 
 def banana() -> Problem:

@@ -35,7 +35,7 @@ def test_any_parameters_are_invertible(layer, dim, scale, size, seed):
             assert value.isfinite().all()
         # Rounding of the values on the way is as large as they are, parameters included; the map
         # stretches it by its Jacobian.
-        jacobian = torch.vmap(torch.func.jacrev(lambda x: t.forward_and_log_det(x)[0]))(back)
+        jacobian = torch.vmap(torch.func.jacrev(t.forward_and_log_det))(back)[0]
         stretch = torch.linalg.matrix_norm(jacobian.double(), ord=2)[:, None].to(dtype)
         largest = torch.maximum(y.abs(), back.abs()).amax(-1, keepdim=True) + t.parts.shared.abs().max()
         again = t.forward_and_log_det(back)[0]
