@@ -4,6 +4,7 @@ import math
 import sys
 import warnings
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -168,6 +169,9 @@ def test_saves_and_loads(container, tmp_path):
     pytest.importorskip("h5py", reason="what ArviZ writes with")
     idata = pf.diagnostics.to_arviz(AutoNormal(schools), schools, Y, SIGMA, num_samples=5)
     idata.to_netcdf(tmp_path / "draws.nc")
+    with pytest.importorskip("xarray").open_dataset(tmp_path / "draws.nc", group="posterior") as posterior:
+        for name in idata["posterior"].data_vars:
+            np.testing.assert_array_equal(posterior[name].values, idata["posterior"][name].values)
 
 
 def test_without_arviz(monkeypatch):
