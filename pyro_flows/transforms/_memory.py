@@ -9,28 +9,25 @@ they were before it, which are kept; autocast; and random numbers (dropout), dra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils.checkpoint import get_device_states, set_device_states
 
 from .._memo import Steps, version
 from .._tracing import graph_later
 from ..nn import RunningMoments
 from ..nn.lipschitz import SpectralLinear
 from ..partitions import Partition
+from ._again import Autocast, RandomState, Statistics, bound, drawn_again, random_state, same
 from ._passing import Cut, Step, advance, run, split, whole
 from .coupling import Coupling
 
 __all__ = ["run_in_regions"]
 
 _TRACKING = RunningMoments, SpectralLinear, _NormBase
-_Statistics = list[tuple[nn.Module, dict[str, Tensor]]]
-_RandomState = tuple[Tensor, str, list[int], list[Tensor]]
 
 
 def run_in_regions(
@@ -63,9 +60,9 @@ def run_in_regions(
 class _Layer:
     """A step, and what its evaluation depends on."""
 
-    before: _Statistics
-    after: _Statistics
-    random: _RandomState | None
+    before: Statistics
+    after: Statistics
+    random: RandomState | None
 
     def __init__(self, step: Step, keep: bool = False) -> None:
         self.step, self.keep = step, keep
@@ -85,7 +82,7 @@ class _Layer:
             modules += [child for child in m._modules.values() if child is not None]
         self.tensors = [t for t in (*self.parameters, *self.buffers) if t.requires_grad]
 
-    def statistics(self) -> _Statistics:
+    def statistics(self) -> Statistics:
         """Return copies of the running statistics."""
         return [(m, {k: b.clone() for k, b in m._buffers.items() if b is not None}) for m in self.tracking]
 
@@ -120,19 +117,19 @@ class Region:
 
     def evaluate(self, value: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Return the value, the log-det, and the tensors to keep: they go with `self._kept`."""
-        before, random = _versions(self.layers), _random_state(value)
+        before, random = _versions(self.layers), random_state(value)
         held: Tensor | Cut = value
         log_dets, tensors = [], []
         self._kept: list[Partition | None] = []
-        self._autocast = _Autocast(value.device.type)
+        self._autocast = Autocast(value.device.type)
         # Casts cached without a graph would serve later uses that need one.
         with graph_later(), self._autocast.again(cached=False):
             for layer in self.layers:
                 layer.before, start = layer.statistics(), held
                 held, log_det = advance(layer.step, held, context, inverse=self.inverse)
                 log_dets.append(log_det)
-                layer.after, now = layer.statistics(), _random_state(value)
-                layer.random, random = None if _equal(random, now) else random, now
+                layer.after, now = layer.statistics(), random_state(value)
+                layer.random, random = None if same(random, now) else random, now
                 layer.keep = layer.keep or layer.random is not None  # no inverse draws the same again
                 if layer.keep:
                     tensors += _tensors(start)
@@ -187,7 +184,7 @@ class Region:
             if layer.keep:
                 held = _restored(kept.pop(), tensors)
             needed = i > 0 or wanted[0]
-            with _drawn_again(layer.random):
+            with drawn_again(layer.random):
                 held, grad, found = self._step_back(layer, cast(Any, held), grad, grads[1], context, needed)
             indices = [1, *(2 + self._index[id(t)] for t in layer.tensors)]
             for index, gradient in zip(indices, found, strict=True):
@@ -211,7 +208,7 @@ class Region:
             passive, active = split(held, part.partition)
             passive_grad, active_grad = (None, None) if grad is None else split(grad, part.partition)
             passive = _leaf(passive, needed)
-            with _bound(layer.before):
+            with bound(layer.before):
                 if layer.keep:
                     active = _leaf(active, needed)
                     _, moved, log_det = part.move(passive, active, given, inverse=self.inverse)
@@ -228,10 +225,10 @@ class Region:
         value = whole(held)
         if not layer.keep:
             back = part.forward_and_log_det if self.inverse else part.inverse_and_log_det
-            with torch.no_grad(), _bound(layer.after):
+            with torch.no_grad(), bound(layer.after):
                 value, _ = back(value, given)
         value = _leaf(value, needed)
-        with _bound(layer.before):
+        with bound(layer.before):
             results = run([step], value, given, inverse=self.inverse)
         whole_grad = None if grad is None else whole(grad)
         found = _grad(results, (whole_grad, log_det_grad), [value, given, *layer.tensors])
@@ -260,7 +257,7 @@ class Region:
             for module, values in layer.before:
                 first.setdefault(id(module), (module, values))
         random = next((layer.random for layer in self.layers if layer.random is not None), None)
-        with _bound(list(first.values())), _drawn_again(random):
+        with bound(list(first.values())), drawn_again(random):
             results = torch.func.functional_call(runner, swapped, (value, context), tie_weights=False)
         return _grad(results, grads, [value, context, *aliases], create_graph=True)
 
@@ -348,57 +345,3 @@ def _versions(layers: Sequence[_Layer]) -> tuple[list[Any], list[Any], list[Any]
     parameters = [(id(t), version(t)) for layer in layers for t in layer.parameters]
     buffers = [(id(t), version(t)) for layer in layers for t in layer.buffers]
     return parameters, buffers, [layer.modes for layer in layers]
-
-
-@contextmanager
-def _bound(statistics: Sequence[tuple[nn.Module, dict[str, Tensor]]]) -> Iterator[None]:
-    """Let modules see, and change, copies of these statistics in place of their own."""
-    outside = [(m, dict(m._buffers)) for m, _ in statistics]
-    for module, values in statistics:
-        module._buffers.update({name: value.clone() for name, value in values.items()})
-    try:
-        yield
-    finally:
-        for module, buffers in outside:
-            module._buffers.update(buffers)
-
-
-class _Autocast:
-    """The autocast state of a device, to be entered again."""
-
-    def __init__(self, device_type: str) -> None:
-        self.device_type = device_type
-        self.state = self._now() if torch.amp.is_autocast_available(device_type) else None
-
-    def _now(self) -> tuple[bool, torch.dtype]:
-        return torch.is_autocast_enabled(self.device_type), torch.get_autocast_dtype(self.device_type)
-
-    def again(self, *, cached: bool) -> AbstractContextManager[Any]:
-        if self.state is None or not (self.state[0] or self._now()[0]):  # entering takes time
-            return nullcontext()
-        enabled, dtype = self.state
-        return torch.autocast(self.device_type, dtype=dtype, enabled=enabled, cache_enabled=cached)
-
-
-def _random_state(value: Tensor) -> _RandomState:
-    kind = value.device.type
-    devices, states = ([], []) if kind in ("cpu", "meta") else get_device_states(value)
-    return torch.get_rng_state(), kind, devices, states
-
-
-def _equal(a: _RandomState, b: _RandomState) -> bool:
-    return torch.equal(a[0], b[0]) and all(torch.equal(s, t) for s, t in zip(a[3], b[3], strict=True))
-
-
-@contextmanager
-def _drawn_again(state: _RandomState | None) -> Iterator[None]:
-    if state is None:
-        yield
-        return
-    here, kind, devices, states = state
-    forked = {"device_type": kind} if devices else {}
-    with torch.random.fork_rng(devices, **forked):
-        torch.set_rng_state(here)
-        if devices:
-            set_device_states(devices, states, device_type=kind)
-        yield
