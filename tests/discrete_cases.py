@@ -48,6 +48,7 @@ RANDOM = dict.fromkeys(
 PYRO = {
     "guide_transform": "whole numbers are no place for a continuous prior",
     "prior_under_autoguide": "whole numbers have no autoguide",
+    "prior_under_nuts": "whole numbers have no gradients to follow",
 }
 
 CASES = {
