@@ -39,6 +39,7 @@ def test_law(law, case):
     [
         pytest.param(case, id=name, marks=() if name in FAST_NUTS else pytest.mark.slow)
         for name, case in CASES.items()
+        if _applies(laws_pyro.prior_under_nuts, case)
     ],
 )
 def test_prior_under_nuts(case):
