@@ -2,23 +2,30 @@
 
     python benchmarks/verdicts.py --data posteriordb/ [--seeds 2] [--only funnel] [--json verdicts.json]
 
-Mean-field, full-rank and flow guides are trained on posteriors of known moments, and judged at several
-stages, so that half-trained ones are among them. `posteriordb/` holds data and reference moments of eight
-schools, GARCH(1,1) and kidscore (Magnusson et al., BSD-3); without it only the posteriors in closed form run.
-A fit is wrong where a mean is off by more than 0.1 standard deviations or a standard deviation by more than 7
-%, over 50,000 draws.
+Posteriors of known moments, and guides of every kind, each judged at several stages of its one training run:
+
+- mean-field and full-rank normals trained by SVI;
+- a normal and a flow trained by `fit_vi`, from the Gaussian they start with to its defaults;
+- that last flow with one whitened coordinate moved by a few hundredths of its width or stretched by a few
+  per cent, so that many fits lie close to what counts as wrong.
+
+`posteriordb/` holds data and reference moments of eight schools, GARCH(1,1) and kidscore (Magnusson et al.,
+BSD-3); without it only the posteriors in closed form run. Moments are wrong where a mean is off by more than
+0.1 standard deviations or a standard deviation by more than 7 %. Of a guide they are taken over 50,000 draws.
+Of the draws that the report corrected, noise counts for them: three standard errors are allowed on top.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyro
@@ -29,9 +36,31 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
 import pyro_flows as pf
-from pyro_flows.diagnostics.report import _moved
+from pyro_flows.diagnostics.report import BAD, GOOD, USABLE
 
-STAGES = (0, 30, 100, 300, 1000)
+SVI_STAGES = (0, 30, 100, 300, 1000, 2000)
+FIT_STAGES = (0, 30, 100, 2000)
+DISTURBED = [(move, 1.0) for move in (0.04, 0.08, 0.12, 0.2)] + [
+    (0.0, r) for r in (0.96, 0.92, 0.88, 1.08, 1.15)
+]
+
+
+def normal() -> Problem:
+    """Normals with known scales, and one datum each: independent given the data, as a mean field is."""
+    prior, noise = torch.tensor([0.1, 1.0, 1.0, 5.0]), torch.tensor([0.1, 0.5, 2.0, 5.0])
+    y = torch.tensor([0.2, 1.0, -1.5, 6.0])
+
+    def model():
+        x = pyro.sample("x", dist.Normal(torch.zeros(4), prior).to_event(1))
+        pyro.sample("y", dist.Normal(x, noise).to_event(1), obs=y)
+
+    def scalars(v):
+        return {f"x[{i}]": v["x"][:, i] for i in range(4)}
+
+    variance = 1 / (prior**-2 + noise**-2)
+    mean = variance * y / noise**2
+    truth = {f"x[{i}]": (float(mean[i]), float(variance[i].sqrt())) for i in range(4)}
+    return Problem(model, scalars, truth)
 
 
 def banana() -> Problem:
@@ -83,6 +112,7 @@ def regression() -> Problem:
 
 def problems(folder: Path | None) -> dict[str, Callable[[], Problem]]:
     known: dict[str, Callable[[], Problem]] = {
+        "conjugate normal": normal,
         "regression": regression,
         "banana": banana,
         "two modes": modes,
@@ -91,64 +121,120 @@ def problems(folder: Path | None) -> dict[str, Callable[[], Problem]]:
     }
     if folder is not None:
         known |= {
-            "schools": lambda: schools(folder, centred=True),
+            "schools, centred": lambda: schools(folder, centred=True),
             "schools, non-centred": lambda: schools(folder, centred=False),
             "kidscore": lambda: kidscore(folder),
-            "GARCH": lambda: garch(folder),
+            "GARCH(1,1)": lambda: garch(folder),
         }
     return known
 
 
-GUIDES = {"mean-field": AutoNormal, "full rank": AutoMultivariateNormal, "flow": pf.infer.AutoFlow}
+Stages = Iterator[tuple[str, Callable]]
 
 
-def judged(name: str, problem: Problem, kind: str, seed: int, draws: int) -> list[dict]:
-    """Train one guide, and judge it at every stage."""
-    pyro.set_rng_seed(seed)
-    pyro.clear_param_store()
-    guide = GUIDES[kind](problem.model)
+def by_svi(kind: Callable, problem: Problem) -> Stages:
+    guide = kind(problem.model)
     svi = SVI(
         problem.model,
         guide,
-        pyro.optim.ClippedAdam({"lr": 0.02, "clip_norm": 10.0, "lrd": 0.1 ** (1 / STAGES[-1])}),
+        pyro.optim.ClippedAdam({"lr": 0.03, "clip_norm": 10.0, "lrd": 0.05 ** (1 / SVI_STAGES[-1])}),
         Trace_ELBO(num_particles=32, vectorize_particles=True),
     )
-    rows, done = [], 0
-    for stage in STAGES:
+    done = 0
+    for stage in SVI_STAGES:
         for _ in range(stage - done):
             svi.step()
         done = stage
-        rows.append(
-            {"posterior": name, "guide": kind, "steps": stage, "seed": seed} | judge(problem, guide, draws)
-        )
-    return rows
+        yield str(stage), guide
 
 
-def judge(problem: Problem, guide: Callable, draws: int) -> dict:
+def by_fit_vi(transform: Callable | None, problem: Problem) -> Stages:
+    guide = pf.infer.AutoFlow(problem.model, transform)
+    guide.initialise()
+    for stage in FIT_STAGES:
+        if stage:
+            pf.infer.fit_vi(problem.model, guide, settings=pf.infer.VISettings(steps=stage, progress=False))
+        yield str(stage), guide
+
+
+def flow_and_disturbed(problem: Problem) -> Stages:
+    for stage, guide in by_fit_vi(None, problem):
+        yield stage, guide
+    for move, stretch in DISTURBED:
+        other = copy.deepcopy(guide)
+        with torch.no_grad():
+            other.frame.shift[0] += move
+            other.frame.log_diagonal[0] += math.log(stretch)
+        yield f"moved {move}" if move else f"stretched {stretch}", other
+
+
+GUIDES: dict[str, Callable[[Problem], Stages]] = {
+    "mean-field, SVI": lambda problem: by_svi(AutoNormal, problem),
+    "full rank, SVI": lambda problem: by_svi(AutoMultivariateNormal, problem),
+    "full rank, fit_vi": lambda problem: by_fit_vi(lambda dim: [], problem),
+    "flow": flow_and_disturbed,
+}
+
+
+def judged(problem: Problem, guide: Callable, draws: int) -> dict:
+    """Return the verdict on a guide, what it rests on, and whether own and corrected moments are wrong."""
     with contextlib.redirect_stdout(io.StringIO()):
         report = pf.diagnostics.report(problem.model, guide, num_samples=draws)
     (result,) = report.results
-    shift, narrow, wide = _moved(result)
     many = pf.infer.importance(problem.model, guide, num_samples=50_000)
-    scalars = problem.scalars(many.evaluation.values)
-    means = {n: (float(scalars[n].double().mean()) - m) / s for n, (m, s) in problem.truth.items()}
-    ratios = [float(scalars[n].double().std()) / s for n, (_, s) in problem.truth.items()]
-    evidence = problem.log_evidence
-    off = max(map(abs, means.values()))
-    return {
+    own = errors(problem, many, corrected=False)
+    row = {
         "verdict": report.verdict,
         "gap": result.gap,
-        "true gap": math.nan if evidence is None else evidence - many.elbo,
         "khat": result.khat,
         "ess": result.ess / draws,
-        "shift": shift,
-        "narrow": narrow,
-        "wide": wide,
-        "off": off,
-        "low": min(ratios),
-        "high": max(ratios),
-        "wrong": not (off <= 0.1 and min(ratios) >= 0.93 and max(ratios) <= 1.07),
+        "off": max(abs(mean) for mean, _, _, _ in own),
+        "low": min(ratio for _, ratio, _, _ in own),
+        "high": max(ratio for _, ratio, _, _ in own),
+        "wrong": any(not (abs(mean) <= 0.1 and abs(ratio - 1) <= 0.07) for mean, ratio, _, _ in own),
     }
+    if report.verdict == BAD and not math.isfinite(result.log_evidence):
+        return row | {"corrected wrong": True}
+    corrected = errors(problem, result, corrected=True)
+    return row | {
+        "corrected off": max(abs(mean) for mean, _, _, _ in corrected),
+        "corrected low": min(ratio for _, ratio, _, _ in corrected),
+        "corrected high": max(ratio for _, ratio, _, _ in corrected),
+        "corrected wrong": any(
+            not (abs(mean) <= 0.1 + 3 * mean_error and abs(ratio - 1) <= 0.07 + 3 * ratio_error)
+            for mean, ratio, mean_error, ratio_error in corrected
+        ),
+    }
+
+
+def errors(problem: Problem, result: pf.infer.Importance, *, corrected: bool) -> list[tuple[float, ...]]:
+    """Return for every scalar (mean − truth) / SD, SD / truth, and the standard error of either."""
+    weights = result.smoothed.log_weights.exp()
+    if not corrected:
+        weights = torch.full_like(weights, 1 / len(weights))
+    scalars = problem.scalars(result.evaluation.values)
+    found = []
+    for name, (truth, sd) in problem.truth.items():
+        x = (scalars[name].double() - truth) / sd
+        mean = (weights * x).sum()
+        squares = (x - mean).square()
+        variance = (weights * squares).sum()
+        mean_error = (weights.square() * squares).sum().sqrt()
+        variance_error = (weights.square() * (squares - variance).square()).sum().sqrt()
+        ratio = variance.sqrt()
+        found.append((float(mean), float(ratio), float(mean_error), float(variance_error / (2 * ratio))))
+    return found
+
+
+def count(rows: list[dict]) -> str:
+    """Return how the verdicts on some fits divide: cells of a line of the table."""
+    cells: list[str] = [str(len(rows))]
+    for verdict, key in ((GOOD, "wrong"), (USABLE, "corrected wrong"), (BAD, "wrong")):
+        called = [row for row in rows if row["verdict"] == verdict]
+        if verdict == USABLE:
+            cells.append(str(sum(not row["wrong"] for row in called)))
+        cells += [str(sum(not row[key] for row in called)), str(sum(row[key] for row in called))]
+    return " | ".join(cells)
 
 
 def main() -> None:
@@ -159,37 +245,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--draws", type=int, default=4000)
     parser.add_argument("--only", nargs="*", help="names of posteriors")
-    parser.add_argument("--json", type=Path, help="where to write the rows as well")
+    parser.add_argument("--json", type=Path, help="where to write every fit's figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UserWarning)
-    rows = []
-    print("| posterior | guide | steps | gap | k̂ | ESS | mean off (SD) | SD ratios | verdict |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    rows: list[dict] = []
     clock = time.process_time()
     for name, make in problems(options.data).items():
         if options.only and name not in options.only:
             continue
         problem = make()
-        for kind in GUIDES:
-            for seed in range(options.seeds):
-                for row in judged(name, problem, kind, seed, options.draws):
-                    rows.append(row)
-                    print(
-                        f"| {name} | {kind} | {row['steps']} | {row['gap']:.3f} | {row['khat']:.2f} "
-                        f"| {row['ess']:.2f} | {row['off']:.2f} | {row['low']:.2f}–{row['high']:.2f} "
-                        f"| {row['verdict']}{', wrongly' * (row['wrong'] and row['verdict'] == 'good')} |",
-                        flush=True,
-                    )
+        for seed in range(options.seeds):
+            for kind, train in GUIDES.items():
+                pyro.set_rng_seed(seed)
+                pyro.clear_param_store()
+                for stage, guide in train(problem):
+                    fit = {"posterior": name, "guide": kind, "stage": stage, "seed": seed}
+                    rows.append(fit | judged(problem, guide, options.draws))
         if options.json:
             options.json.write_text(json.dumps(rows))
-    good = [row for row in rows if row["verdict"] == "good"]
-    right = [row for row in rows if not row["wrong"]]
-    print(f"\n{len(rows)} fits: {len(good)} called good, of which {sum(r['wrong'] for r in good)} are wrong")
-    for verdict in ("good", "usable after importance correction", "do not trust"):
-        count = sum(row["verdict"] == verdict for row in right)
-        print(f"of {len(right)} fits that are right, {count} are called {verdict}")
-    print(f"{time.process_time() - clock:.0f} CPU seconds")
+        print(f"{name}: {time.process_time() - clock:.0f} CPU seconds", flush=True)
+    for key in ("posterior", "guide"):
+        print(
+            f"\n| {key} | fits | good, right | good, wrong | usable, right | corrected right "
+            "| corrected wrong | do not trust, right | do not trust, wrong |"
+        )
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        for value in dict.fromkeys(row[key] for row in rows):
+            print(f"| {value} | {count([row for row in rows if row[key] == value])} |")
+        print(f"| all | {count(rows)} |")
 
 
 if __name__ == "__main__":
