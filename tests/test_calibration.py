@@ -136,14 +136,19 @@ def test_what_cannot_be_ranked_is_refused():
         run(answer(), num_simulations=1)
     with pytest.raises(ValueError, match=r"expected ≥ 99 draws of 'x', \(2,\) each; got shape \(50, 2\)"):
         run(answer(draws=50))
+    with pytest.raises(ValueError, match="expected draws of 'x' that can be ranked; got NaN"):
+        run(lambda model, data: {"x": torch.full((99, 2), math.nan)})
     with pytest.raises(ValueError, match="got none"):
         run(lambda model, data: {})
     with pytest.raises(TypeError, match="expected posterior to return a guide or a dictionary; got int"):
         run(lambda model, data: 3)
     with pytest.raises(ValueError, match="got the factor 'f'"):
         run(answer(), model=lambda: pyro.factor("f", torch.tensor(1.0)))
-    with pytest.raises(ValueError, match=r"expected ranks in 0 … 9 of shape \(n,\)"):
-        uniformity_p_value(torch.tensor([10]), 9)
+    for test in (uniformity_p_value, symmetry_p_value):
+        with pytest.raises(ValueError, match="expected ranks in 0 … 9; got 10 … 10"):
+            test(torch.tensor([10]), 9)
+        with pytest.raises(ValueError, match=r"expected ranks of shape \(n,\), n ≥ 1; got shape \(2, 1\)"):
+            test(torch.zeros(2, 1), 9)
 
 
 def test_the_picture_shows_every_quantity_and_the_band():

@@ -174,6 +174,11 @@ def test_saves_and_loads(container, tmp_path):
             np.testing.assert_array_equal(posterior[name].values, idata["posterior"][name].values)
 
 
+def test_labels_of_dimensions_that_are_not_there(container):
+    with pytest.raises(ValueError, match=r"expected coords of \[.*'school'\]; got \['schol'\]"):
+        pf.diagnostics.to_arviz(AutoNormal(schools), schools, Y, SIGMA, num_samples=5, coords={"schol": "AB"})
+
+
 def test_without_arviz(monkeypatch):
     for name in ("arviz", "arviz_base"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -254,6 +259,13 @@ def test_loo_refuses_what_it_cannot_do():
 
     result = pf.infer.importance(joint, lambda: pyro.sample("x", dist.Normal(0.0, 1.0)))
     with pytest.raises(ValueError, match="expected observations in a plate"):
+        pf.diagnostics.loo(result)
+
+
+def test_loo_refuses_weights_that_are_not_finite():
+    y = torch.randn(4)
+    result = pf.infer.importance(location, lambda y: pyro.sample("x", dist.Normal(math.inf, 1.0)), y)
+    with pytest.raises(ValueError, match="expected usable importance weights; got none: 4000 of 4000"):
         pf.diagnostics.loo(result)
 
 
@@ -350,3 +362,12 @@ def test_weights_that_are_not_finite_are_not_trusted(capsys):
     assert report.verdict == "do not trust"
     assert "all 4000 weights are zero" in report.reasons[0]
     capsys.readouterr()
+
+
+def test_too_few_draws_are_not_judged():
+    with pytest.raises(ValueError, match="expected ≥ 100 draws to judge by; got 1"):
+        pf.diagnostics.report(two_modes, mode(-5.0), num_samples=1)
+    with pytest.raises(ValueError, match="expected ≥ 100 draws to judge by; got 50"):
+        pf.diagnostics.judge([pf.infer.importance(two_modes, mode(-5.0), num_samples=50)])
+    with pytest.raises(ValueError, match="got none"):
+        pf.diagnostics.judge([])

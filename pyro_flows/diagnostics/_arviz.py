@@ -22,7 +22,11 @@ def container(groups: Groups, coords: Mapping[str, Any], attrs: Mapping[str, Any
 
     Raises:
         ImportError: without ArviZ.
+        ValueError: where there is no dimension of a name in `coords`, or it has another size.
     """
+    dims = {dim for variables in groups.values() for names, _ in variables.values() for dim in names}
+    if unknown := sorted(set(coords) - dims):
+        raise ValueError(f"expected coords of {sorted(dims)}; got {unknown}")
     old = _old()
     try:
         import xarray

@@ -92,7 +92,7 @@ def calibrate(
 
     Raises:
         ValueError: where the model has a factor, or `posterior` gives no or too few draws of a latent
-            variable.
+            variable, or NaN.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -125,6 +125,8 @@ def calibrate(
                 raise ValueError(
                     f"expected ≥ {num_draws} draws of {name!r}, {tuple(truth.shape)} each; got {got}"
                 )
+            if bool(draws[name].isnan().any()):
+                raise ValueError(f"expected draws of {name!r} that can be ranked; got NaN")
             for label, rank in _ranked(name, truth, draws[name][:num_draws]):
                 ranks.setdefault(label, []).append(rank)
         bar.update(1)

@@ -60,7 +60,8 @@ def loo(result: Importance, site: str | None = None) -> Loo:
         site: the observed site, where there are several. Its observations are those of its batch shape.
 
     Raises:
-        ValueError: where there is no such site, it has one observation only, or a density isn't finite.
+        ValueError: where there is no such site, it has one observation only, a log-likelihood isn't finite,
+            or no weight is usable.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -73,6 +74,8 @@ def loo(result: Importance, site: str | None = None) -> Loo:
         >>> pf.diagnostics.loo(result).pointwise.shape
         torch.Size([5])
     """
+    if not math.isfinite(result.log_evidence):
+        raise ValueError(f"expected usable importance weights; got none: {result.problem}")
     scores = result.evaluation.log_likelihood
     if site is None:
         if len(scores) != 1:

@@ -17,6 +17,7 @@ GOOD = "good"
 USABLE = "usable after importance correction"
 BAD = "do not trust"
 _ORDER = (GOOD, USABLE, BAD)
+_FEWEST = 100
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def report(
         **kwargs: what both are called with.
 
     Raises:
-        ValueError: where guide and model do not fit.
+        ValueError: where guide and model do not fit, or there are fewer than 100 draws.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -75,8 +76,7 @@ def report(
         'do not trust'
     """
     guides: list[Any] = list(guide) if isinstance(guide, list | tuple) else [guide]
-    if not guides:
-        raise ValueError("expected a guide, or several; got none")
+    _enough(num_samples)
     results = [importance(model, one, *args, num_samples=num_samples, **kwargs) for one in guides]
     made = judge(results, [_missed(result, model, args, kwargs) for result in results])
     print(made)
@@ -84,12 +84,23 @@ def report(
 
 
 def judge(results: Sequence[Importance], missed: Sequence[str | None] = ()) -> Report:
-    """Return the verdict on draws that were weighed already; `missed` says what a fit is known to miss."""
+    """Return the verdict on draws that were weighed already.
+
+    Args:
+        results: one for each independent fit, of at least 100 draws.
+        missed: for each, in words, what of the posterior it is known to miss, or None; nothing where empty.
+
+    Raises:
+        ValueError: where there is no fit, or one has too few draws.
+    """
+    if not results:
+        raise ValueError("expected a fit, or several; got none")
     verdicts, reasons = [], []
-    for i, result in enumerate(results):
+    for i, (result, part) in enumerate(zip(results, missed or [None] * len(results), strict=True)):
+        _enough(len(result.log_weights))
         verdict, why = _judge_one(result)
-        if i < len(missed) and missed[i] is not None and verdict != BAD:
-            verdict, why = BAD, [str(missed[i])]
+        if part is not None and verdict != BAD:
+            verdict, why = BAD, [part]
         verdicts.append(verdict)
         label = f"fit {i + 1} ({verdict}): " if len(results) > 1 else ""
         reasons += [label + reason for reason in why]
@@ -99,6 +110,11 @@ def judge(results: Sequence[Importance], missed: Sequence[str | None] = ()) -> R
     elif len(results) > 1:
         reasons.insert(0, f"the log evidences of {len(results)} fits agree")
     return Report(max(verdicts, key=_ORDER.index), tuple(reasons), tuple(results))
+
+
+def _enough(draws: int) -> None:
+    if draws < _FEWEST:  # one draw's weight is constant, and would be good
+        raise ValueError(f"expected ≥ {_FEWEST} draws to judge by; got {draws}")
 
 
 def _judge_one(result: Importance) -> tuple[str, list[str]]:

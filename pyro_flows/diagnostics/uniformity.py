@@ -29,12 +29,9 @@ def uniformity_p_value(ranks: Tensor, draws: int) -> float:
     Raises:
         ValueError: where ranks are not of shape (n,), or outside 0 … draws.
     """
-    if ranks.dim() != 1 or len(ranks) == 0 or int(ranks.min()) < 0 or int(ranks.max()) > draws:
-        raise ValueError(
-            f"expected ranks in 0 … {draws} of shape (n,), n ≥ 1; got shape {tuple(ranks.shape)}"
-        )
+    ranks = _checked(ranks, draws)
     null = _null(len(ranks), draws)
-    statistic = _statistic(ranks[None].cpu(), draws)
+    statistic = _statistic(ranks[None], draws)
     return float(((null <= statistic + 1e-12).sum() + 1) / (len(null) + 1))
 
 
@@ -68,8 +65,11 @@ def symmetry_p_value(ranks: Tensor, draws: int) -> float:
     Args:
         ranks: integers of shape (n,).
         draws: the greatest rank.
+
+    Raises:
+        ValueError: where ranks are not of shape (n,), or outside 0 … draws.
     """
-    ranks = ranks.cpu().long()
+    ranks = _checked(ranks, draws)
     generator = torch.Generator().manual_seed(0)
     flips = torch.rand((_NULL_SETS, len(ranks)), generator=generator) < 0.5
     sets = torch.where(flips, draws - ranks, ranks)
@@ -83,10 +83,19 @@ def symmetry_p_value(ranks: Tensor, draws: int) -> float:
     return float(((null >= statistic).sum() + 1) / (len(null) + 1))
 
 
+def _checked(ranks: Tensor, draws: int) -> Tensor:
+    if ranks.dim() != 1 or len(ranks) == 0:
+        raise ValueError(f"expected ranks of shape (n,), n ≥ 1; got shape {tuple(ranks.shape)}")
+    low, high = int(ranks.min()), int(ranks.max())
+    if low < 0 or high > draws:
+        raise ValueError(f"expected ranks in 0 … {draws}; got {low} … {high}")
+    return ranks.cpu().long()
+
+
 def _counts(ranks: Tensor, draws: int) -> Tensor:
     """Return how often each rank comes, of shape (sets, draws + 1)."""
     counts = torch.zeros(len(ranks), draws + 1, dtype=torch.long)
-    return counts.scatter_add_(1, ranks.long(), torch.ones_like(ranks, dtype=torch.long))
+    return counts.scatter_add_(1, ranks, torch.ones_like(ranks, dtype=torch.long))
 
 
 def _points(draws: int) -> Tensor:
