@@ -87,7 +87,7 @@ class FlowDistribution(dist.TransformedDistribution):
         self._check(value)
         transform = self._transform
         x = None if is_traced() else transform.recall(value)
-        inside = None
+        inside = None  # a sample is where it must be
         if x is None:
             inside = None if self._unbounded else self._inside(value)
             x, log_det = transform.inverse_and_log_det(value)

@@ -6,21 +6,8 @@ from .couplings import nice, real_nvp
 from .dequantization import variational_dequantize
 from .glow import glow
 from .images import real_nvp_image
-from .residuals import planar, radial
+from .residuals import planar, radial, residual
 from .splines import nsf
-
-__all__ = [
-    "ffjord",
-    "glow",
-    "iaf",
-    "maf",
-    "nice",
-    "nsf",
-    "real_nvp",
-    "real_nvp_image",
-    "residual",
-]
-from .residuals import residual
 
 __all__ = [
     "ffjord",
@@ -34,5 +21,6 @@ __all__ = [
     "radial",
     "real_nvp",
     "real_nvp_image",
+    "residual",
     "variational_dequantize",
 ]
