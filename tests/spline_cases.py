@@ -1,4 +1,4 @@
-"""Cases of couplings whose map is a spline or a mixture."""
+"""Cases of couplings whose map is a spline, a mixture or a power."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pyro_flows.elementwise import (
     Elementwise,
     Gaussian,
     Mixture,
+    PowerTails,
     RationalQuadratic,
 )
 from pyro_flows.nn import DenseNet
@@ -52,5 +53,6 @@ CASES = {
     "coupling-gaussian-mixture": Case(
         "Coupling", lambda: _coupling(Mixture(2, Gaussian())).inv, single=True, outside=SLOW
     ),
+    "coupling-power-tails": Case("Coupling", lambda: _coupling(PowerTails()), single=True),
     "coupling-circular": Case("Coupling", lambda: _coupling(CircularRationalQuadratic(4)), single=True),
 }

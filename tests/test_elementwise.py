@@ -15,13 +15,14 @@ from pyro_flows.elementwise import (
     Gaussian,
     Logistic,
     Mixture,
+    PowerTails,
     RationalQuadratic,
 )
 
 SIMPLE = {"additive": Additive(), "affine": Affine(), "affine-tight": Affine(0.5)}
 MAPS = {**SIMPLE, "spline": RationalQuadratic(), "circular": CircularRationalQuadratic(4)}
 MAPS |= {"logistics": Mixture(3, Logistic()), "gaussians": Mixture(3, Gaussian())}
-MAPS |= {"composed": Compose(Mixture(2), Affine())}
+MAPS |= {"composed": Compose(Mixture(2), Affine()), "power-tails": PowerTails()}
 BOUNDED = {"MixtureCDF"}  # see test_mixtures.py
 each = pytest.mark.parametrize("g", MAPS.values(), ids=MAPS.keys())
 

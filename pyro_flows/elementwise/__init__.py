@@ -7,6 +7,7 @@ from .base import Elementwise
 from .circular import CircularRationalQuadratic
 from .compose import Compose
 from .mixture import Mixture, MixtureCDF
+from .power import PowerTails
 from .rational_quadratic import RationalQuadratic
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Logistic",
     "Mixture",
     "MixtureCDF",
+    "PowerTails",
     "RationalQuadratic",
 ]
