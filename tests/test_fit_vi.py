@@ -306,3 +306,23 @@ def test_rare_heavy_weights_do_not_feign_convergence():
     run.objective.weights = lambda draws: light
     run._check()
     assert run.converged
+    levels = (torch.arange(vi_run.FINAL_DRAWS) + 0.5) / vi_run.FINAL_DRAWS
+    run.objective.weights = lambda draws: (1e-6 / levels).log1p()[:draws].double()  # a Pareto tail of k = 1
+    run._check()
+    assert run.half_variance[-1] < 1e-3
+    assert not run.converged
+
+
+@pytest.mark.parametrize("shape", [0.7, 5.0])
+def test_one_dimension_with_tails_that_are_not_gaussian(shape):
+    def model():
+        pyro.sample("rate", dist.Gamma(shape, 1.0))
+
+    guide = AutoFlow(model)
+    fit_vi(model, guide, settings=QUIET)
+    exact = {"rate": dist.Gamma(shape, 1.0).sample((20_000,))}
+    with torch.no_grad():
+        excess = dist.Gamma(shape, 1.0).log_prob(exact["rate"]) - guide.log_prob(exact)
+    assert abs(bound(model, guide)) < 2e-3
+    assert excess.mean() < 4e-3
+    assert excess.max() < 10  # with Gaussian tails, 37 for the smaller shape

@@ -13,7 +13,7 @@ from pyro.infer.autoguide import AutoContinuous, init_to_median
 from torch import Size, Tensor, nn
 from torch.distributions import Transform
 
-from ..elementwise import Affine, RationalQuadratic
+from ..elementwise import Affine, PowerTails, RationalQuadratic
 from ..families import real_nvp
 from ..flow import Flow, FlowDistribution
 from ..transform import FlowTransform
@@ -35,7 +35,8 @@ QUANTILE_DRAWS = 8192
 def default_transform(dim: int) -> FlowTransform:
     """Return the flow that `AutoFlow` takes by default for `dim` latent dimensions."""
     if dim == 1:
-        return Monotone(RationalQuadratic(bins=16), (1,))
+        # With nothing to condition on, tails that are not Gaussian must come from the map itself.
+        return Chain([Monotone(g, (1,)) for g in (RationalQuadratic(bins=16), PowerTails())])
     return real_nvp(dim, depth=8, hidden=(32, 32), activation=nn.SiLU, elementwise=Affine(3.0))
 
 

@@ -19,6 +19,7 @@ from ..training.random import seed_generators
 from ..training.settings import cosine
 from .auto_flow import AutoFlow
 from .density import LogDensity
+from .psis import psis
 from .vi_objective import Objective
 from .vi_settings import VIHistory, VISettings
 
@@ -27,7 +28,9 @@ __all__ = ["VIRun"]
 CHECK_EVERY = 100  # steps
 CHECK_DRAWS = 2000
 FINAL_DRAWS = 10_000
+MOST_KHAT = 0.7  # above, a few weights of rare draws outweigh what the others say
 PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
+PROGRESS = ("seed", "fit", "step", "bad", "rate", "running", "converged", "done")
 
 State = dict[str, Tensor]
 
@@ -66,7 +69,7 @@ class VIRun:
         self.half_variance: list[float] = []
         self.bad = 0  # steps in a row without a finite gradient
         self.rate = settings.learning_rate
-        self.running = self.done = False
+        self.running = self.done = self.converged = False
 
     def __call__(self) -> VIHistory:
         """Resume, train, leave the guide with its best weights and return the history."""
@@ -92,7 +95,7 @@ class VIRun:
     def _start(self) -> None:
         """Put the guide where this fit starts."""
         self.step, self.rate, self.bad = 0, self.settings.learning_rate, 0
-        self.elbo, self.half_variance, self.running = [], [], True
+        self.elbo, self.half_variance, self.running, self.converged = [], [], True, False
         self._set(self.first)
         self._seed(0)
         if self.fit > 0 and not self.guide.initialised:
@@ -162,11 +165,7 @@ class VIRun:
             self.good = self._state()
         self.elbo.append(elbo)
         self.half_variance.append(half_variance)
-
-    @property
-    def converged(self) -> bool:
-        """Whether the log-weights hardly vary."""
-        return bool(self.half_variance) and self.half_variance[-1] <= self.settings.tolerance
+        self.converged = half_variance <= self.settings.tolerance and psis(weights).khat < MOST_KHAT
 
     def _finish(self) -> None:
         """Compare this fit with the best before, and go on to the next."""
@@ -216,7 +215,7 @@ class VIRun:
             "history": vars(self.history),
             "checks": (self.elbo, self.half_variance),
             "weights": (self.first, self.best, self.good),
-            "progress": (self.seed, self.fit, self.step, self.bad, self.rate, self.running, self.done),
+            "progress": tuple(getattr(self, name) for name in PROGRESS),
         }
         files.save(state, self.path)
 
@@ -234,7 +233,8 @@ class VIRun:
         seed = state["progress"][0]
         if self.settings.seed not in (None, seed):
             raise ValueError(f"{self.path} is of another run: expected seed {seed}; got {self.settings.seed}")
-        self.seed, self.fit, self.step, self.bad, self.rate, self.running, self.done = state["progress"]
+        for name, value in zip(PROGRESS, state["progress"], strict=True):
+            setattr(self, name, value)
         self._set(state["state"])
         self.history = VIHistory(**state["history"])
         self.elbo, self.half_variance = state["checks"]

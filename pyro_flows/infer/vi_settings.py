@@ -18,7 +18,7 @@ class VISettings:
         learning_rate: Adam's, warmed up over 2 % of the steps, then on a cosine down to 1 %.
         clip: bound of the gradient's norm.
         tolerance: nats; a fit stops early when half the variance of the log-weights, about the distance
-            to the posterior where it is small, is below.
+            to the posterior where it is small, is below, and their k̂ is below 0.7.
         restarts: independent fits, of which the one with the best bound is kept.
         path_gradient: whether to hold q's parameters fixed inside log q, which takes the flow's inverse;
             False for flows whose inverse is slow, such as inverse autoregressive ones.
