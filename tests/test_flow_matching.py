@@ -1,6 +1,7 @@
 """Losses of continuous flows beside the likelihood."""
 
 import itertools
+import math
 import sys
 
 import pyro
@@ -10,7 +11,8 @@ import torch
 
 import pyro_flows as pf
 from pyro_flows.ode import Adaptive, RungeKutta
-from pyro_flows.training import FlowMatching, PenalisedLikelihood, independent, optimal_transport
+from pyro_flows.training import FlowMatching, PenalisedLikelihood, independent, late, optimal_transport
+from pyro_flows.training.flow_matching import _averaged
 
 from .case import perturb
 
@@ -73,6 +75,50 @@ def test_the_expected_loss_of_a_known_path():
         assert abs(loss(flow, data).mean() - 9.0) < 0.15
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+def test_the_averaged_velocity_is_that_of_the_posterior(sigma):
+    torch.manual_seed(0)
+    start, data = torch.randn(2, 6, 2).double()
+    t = torch.tensor([0.0, 0.3, 0.6, 0.9, 0.98, 0.999]).double()
+    here = torch.lerp(start, data, t[:, None]) + sigma * torch.randn(6, 2).double()
+    found = _averaged(here, t, start, data, sigma)
+    for i in range(5):
+        scale = math.hypot(1 - t[i], sigma)
+        likely = dist.Normal(t[i] * data, scale).to_event(1).log_prob(here[i]).softmax(0)
+        x_0 = (1 - t[i]) * (here[i] - t[i] * data) / scale**2  # its mean, for each x_1
+        torch.testing.assert_close(found[i], (likely[:, None] * (data - x_0)).sum(0))
+    torch.testing.assert_close(found[5], (data - start)[5])
+
+
+@pytest.mark.parametrize("times", [None, late])
+def test_averaging_leaves_the_gradient_and_takes_noise(times):
+    flow = flow_of().double()
+    perturb(flow)
+    truth = pf.datasets.TwoMoons(noise=0.1, like=torch.zeros((), dtype=torch.float64))
+    torch.manual_seed(0)
+    differences, losses = [], []
+    for i, batch in enumerate(truth.sample((400, 16))):
+        both = []
+        for averaged in (False, True):
+            torch.manual_seed(i)  # the same noise and times
+            loss = FlowMatching(times=times, averaged=averaged)(flow, batch).mean()
+            slopes = torch.autograd.grad(loss, list(flow.parameters()))
+            both.append((loss.detach(), torch.cat([g.flatten() for g in slopes])))
+        losses.append(both[1][0] - both[0][0])
+        differences.append(both[1][1] - both[0][1])
+    differences = torch.stack(differences)
+    assert differences.std(0).min() > 1e-3
+    assert (differences.mean(0) / (differences.std(0) / 400**0.5)).abs().max() < 4.5
+    assert torch.stack(losses).mean() < -0.3
+
+
+def test_late_times_have_their_density():
+    t = late(torch.linspace(0, 1, 101)[1:])
+    assert t.min() == 0
+    assert t.max() < 1
+    torch.testing.assert_close((t < 0.75).float().mean(), torch.tensor(0.5), atol=0.01, rtol=0)
+
+
 def test_what_stands_around_the_ode_is_undone():
     shift = torch.tensor([3.0, -1.0])
     data = torch.randn(50, 2) * 0.1 + shift
@@ -87,7 +133,7 @@ def test_what_stands_around_the_ode_is_undone():
     )
     torch.manual_seed(0)
     start = plain.base().sample((50,)).flip(-1)
-    t = torch.rand(50)
+    t = 1 - torch.rand(50)
     end = (data - shift) / 0.1
     here = torch.lerp(start, end, t[:, None])
     wanted = (plain.transform.parts[0].velocity(t, here) - (end - start)).square().sum(-1)
@@ -190,6 +236,16 @@ def test_bad_arguments(monkeypatch):
     conditional = pf.Flow(pf.ffjord(2, context_dim=1))
     with pytest.raises(ValueError, match="independent coupling"):
         FlowMatching(optimal_transport)(conditional, data, data[:, :1])
+    with pytest.raises(ValueError, match="beside a context"):
+        FlowMatching(averaged=True)(conditional, data, data[:, :1])
+    with pytest.raises(ValueError, match="averaged velocities of the independent"):
+        FlowMatching(optimal_transport, averaged=True)
+    for transform, base in (
+        (flow_of().transform, pf.bases.logistic(2)),
+        ([pf.transforms.reverse(2), pf.ffjord(2)], None),
+    ):
+        with pytest.raises(ValueError, match="standard normal base"):
+            FlowMatching(averaged=True)(pf.Flow(transform, base), data)
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(ImportError, match=r"pyro-flows\[continuous\]"):
         FlowMatching(optimal_transport)(flow_of(), data)

@@ -3,7 +3,7 @@
 from .augment import random_flips
 from .bits import bits_per_dim
 from .fit import fit
-from .flow_matching import FlowMatching, independent, optimal_transport
+from .flow_matching import FlowMatching, independent, late, optimal_transport
 from .likelihood import negative_log_likelihood
 from .penalised import PenalisedLikelihood
 from .run import NonFiniteLoss
@@ -19,6 +19,7 @@ __all__ = [
     "bits_per_dim",
     "fit",
     "independent",
+    "late",
     "negative_log_likelihood",
     "optimal_transport",
     "random_flips",
