@@ -150,6 +150,15 @@ def test_nice_fits_too(folder):
     assert call("score nice.pt table.csv") == 0
 
 
+def test_a_compiled_fit_says_what_it_cost(folder, capsys, monkeypatch):
+    def fit(*args, compile, **options):
+        return pf.fit(*args, compile="aot_eager" if compile else False, **options)  # needs no C++
+
+    monkeypatch.setattr(sys.modules["pyro_flows.cli.main"], "fit", fit)
+    assert call(f"fit table.csv --out new.pt {FAST} --compile") == 0
+    assert re.search(r"after 6 steps in \d+ s, \d+ of them compiling\n$", capsys.readouterr().out)
+
+
 def test_demo_smoke(folder, capsys):
     pytest.importorskip("sklearn")
     threads = torch.get_num_threads()

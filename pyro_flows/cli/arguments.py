@@ -36,6 +36,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command.add_argument("--batch-size", type=_positive, default=256)
     command.add_argument("--learning-rate", type=_rate, default=1e-3)
     command.add_argument("--seed", type=_seed, default=0)
+    command.add_argument("--compile", action="store_true", help="by torch.compile, which pays in long runs")
     command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
 
     command = commands.add_parser(

@@ -58,6 +58,7 @@ def _fit(options: argparse.Namespace) -> None:
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
             seed=options.seed,
+            compile=options.compile,
             progress=sys.stderr.isatty(),
         )
     except NonFiniteLoss as error:
@@ -73,9 +74,10 @@ def _fit(options: argparse.Namespace) -> None:
     model.history = history
     model.save(options.out)
     run.unlink(missing_ok=True)
+    compiling = f", {history.compile_seconds:.0f} of them compiling" if options.compile else ""
     print(
         f"{options.out}: {options.flow} of {len(table.columns)} columns, held-out log-density "
-        f"{-history.best_loss:.4f} nats after {history.steps} steps in {history.seconds:.0f} s"
+        f"{-history.best_loss:.4f} nats after {history.steps} steps in {history.seconds:.0f} s{compiling}"
     )
 
 

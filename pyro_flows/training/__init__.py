@@ -4,9 +4,9 @@ from .augment import random_flips
 from .bits import bits_per_dim
 from .fit import fit
 from .flow_matching import FlowMatching, independent, late, optimal_transport
+from .learner import NonFiniteLoss
 from .likelihood import negative_log_likelihood
 from .penalised import PenalisedLikelihood
-from .run import NonFiniteLoss
 from .settings import History, Settings
 from .statistics import recompute_statistics
 

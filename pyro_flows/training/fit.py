@@ -33,6 +33,11 @@ def fit(
     most 20,000 rows or 2,000 images of them) before each validation. Works under `torchrun` and
     `accelerate launch` as it is: the processes share each batch.
 
+    With ``compile=True`` torch makes one graph of the loss and its gradient, before the first step, with the
+    same results to rounding. All batches are of one size, so it never compiles again. Where it cannot, or
+    under `save_memory`, a warning says why and the training is eager. `History.compile_seconds` tells the
+    cost, which a machine pays once for each network and batch size: later runs find most of it on disk.
+
     Args:
         flow: a `Flow`; trained in place, on the device and in the dtype of its parameters.
         data: array or tensor of shape (rows, *event), or a map-style dataset that gives rows x, or
@@ -46,7 +51,7 @@ def fit(
             resumed run ends with the same bits as one that was never interrupted, where a data set's
             rows depend on the index and the global generators only.
         **settings: fields of `Settings`: epochs, batch_size, learning_rate, schedule, clip,
-            patience, ema, augment, precision, seed, progress, checkpoint_every.
+            patience, ema, augment, precision, compile, seed, progress, checkpoint_every.
 
     Returns:
         The losses by epoch, in nats where the loss is.

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import os
 import time
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..flow import Flow
 from . import checkpoint as files
-from .average import WeightAverage
-from .blame import first_non_finite
 from .data import Source, rows_at_once, source_of, split
+from .learner import Learner, NonFiniteLoss
 from .likelihood import Loss, negative_log_likelihood
 from .process import process_of
 from .progress import progress_bar
@@ -24,26 +22,11 @@ from .scale import warn_of_scale
 from .settings import History, Settings
 from .statistics import recompute, restored_statistics
 
-__all__ = ["NonFiniteLoss", "Run"]
+__all__ = ["Run"]
 
 State = dict[str, Tensor]
 
 STATISTICS_ROWS, STATISTICS_IMAGES = 20_000, 2_000  # each pixel of an image counts
-
-
-class NonFiniteLoss(RuntimeError):
-    """The loss or its gradient became NaN or infinite; the flow keeps its last good weights."""
-
-
-class _Loss(nn.Module):
-    """The mean of the rows' losses, as a module for data parallelism to wrap."""
-
-    def __init__(self, flow: Flow, loss: Loss) -> None:
-        super().__init__()
-        self.flow, self.loss = flow, loss
-
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.loss(self.flow, x, context).mean()
 
 
 class Run:
@@ -60,10 +43,10 @@ class Run:
         settings: Settings,
     ) -> None:
         self.flow, self.row_loss, self.settings, self.path = flow, loss, settings, path
-        self.parameters = [p for p in flow.parameters() if p.requires_grad]
-        if not self.parameters:
+        parameters = [p for p in flow.parameters() if p.requires_grad]
+        if not parameters:
             raise ValueError("expected a flow with parameters to train; got none")
-        self.process = process_of(self.parameters[0].device)
+        self.process = process_of(parameters[0].device)
         self.device = self.process.device
         if self.device.type == "cuda":
             flow.to(self.device)  # of several processes, each has a GPU of its own
@@ -77,11 +60,7 @@ class Run:
         self.steps_per_epoch = len(self.train) // self.batch_size
         self.epochs = settings.epochs or max(10, math.ceil(8000 / self.steps_per_epoch))
         self.patience = (settings.patience or max(10, self.epochs // 4)) if self.val else self.epochs
-        self.loss = self.process.prepare(_Loss(flow, loss))
-        self.optimizer = torch.optim.Adam(
-            self.parameters, lr=settings.learning_rate, fused=self.device.type in ("cpu", "cuda")
-        )
-        self.average = WeightAverage(self.parameters, settings.ema)
+        self.learner = Learner(flow, loss, settings, self.process)
         transform = flow.transform
         whole = transform.codomain.is_discrete and loss is negative_log_likelihood
         shape = transform.codomain_shape
@@ -130,61 +109,43 @@ class Run:
         return [batch[self.process.rank :: self.process.world] for batch in batches]
 
     def _step(self, x: Tensor, context: Tensor | None) -> None:
-        progress = self.history.steps / (self.epochs * self.steps_per_epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self.settings.schedule(progress)
         if self.settings.augment is not None:
             x = self.settings.augment(x)
-        self.optimizer.zero_grad()
-        with self._autocast():
-            loss = self.loss(x, context)
-        loss.backward()
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        value = self.process.mean(float(loss.detach()))
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            self._give_up(x, context)
+        self.history.compile_seconds += self.learner.prepare(x, context)
+        try:
+            value = self.learner.gradient(x, context)
+        except NonFiniteLoss as error:
+            self.flow.load_state_dict(self.kept)
+            raise NonFiniteLoss(
+                f"the loss or its gradient became non-finite at step {self.history.steps}; first in {error}. "
+                "The flow keeps its last good weights; a smaller learning_rate or clip may help"
+            ) from None
         if self.step == 0 and self.history.best_epoch < 0:
             self.kept = self._weights()
         if self.history.steps == 0 and self.process.rank == 0:
             warn_of_scale(self.flow, x, context)
-        nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
-        self.optimizer.step()
-        self.average.update()
+        progress = self.history.steps / (self.epochs * self.steps_per_epoch)
+        self.learner.step(self.settings.learning_rate * self.settings.schedule(progress))
         self.total += value
         self.step += 1
         self.history.steps += 1
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.settings.precision == "no":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
-
     def _weights(self) -> State:
         return {name: value.clone() for name, value in self.flow.state_dict().items()}
-
-    def _give_up(self, x: Tensor, context: Tensor | None) -> None:
-        self.flow.eval()
-        with self._autocast():
-            culprit = first_non_finite(self.flow, x, context)
-        self.flow.load_state_dict(self.kept)
-        raise NonFiniteLoss(
-            f"the loss or its gradient became non-finite at step {self.history.steps}; first in {culprit}. "
-            "The flow keeps its last good weights; a smaller learning_rate or clip may help"
-        )
 
     def _end_epoch(self) -> None:
         self.history.train_loss.append(self.total / self.steps_per_epoch)
         self._seed(1, rank=0)  # all processes recompute the same statistics
         self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
         if self.val is not None:
-            with self.average.applied(), restored_statistics(self.flow):
+            with self.learner.average.applied(), restored_statistics(self.flow):
                 self._validate(self.val)
         self.done = self.epoch >= self.epochs or self.epoch - 1 - self.history.best_epoch >= self.patience
         if self.done:
             if self.history.best_epoch >= 0:
                 self.flow.load_state_dict(self.kept)
             else:
-                self.average.apply()
+                self.learner.average.apply()
                 self._recompute()
         if self.done or self._is_due():
             self._save()
@@ -240,10 +201,10 @@ class Run:
             "kind": "training run",
             "identity": self._identity(),
             "flow": self.flow.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.learner.optimizer.state_dict(),
             "history": vars(self.history),
             "kept": self.kept,
-            "average": self.average.state(),
+            "average": self.learner.average.state(),
             "progress": (self.epoch, self.step, self.total, self.done),
         }
         files.save(state, self.path)
@@ -263,8 +224,8 @@ class Run:
                     f"{self.path} is of another run: expected {name} {theirs.get(name)}; got {mine.get(name)}"
                 )
         self.flow.load_state_dict(state["flow"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average.load(state["average"])
+        self.learner.optimizer.load_state_dict(state["optimizer"])
+        self.learner.average.load(state["average"])
         self.history = History(**state["history"])
         self.kept = {name: value.to(self.device) for name, value in state["kept"].items()}
         self.epoch, self.step, self.total, self.done = state["progress"]

@@ -35,6 +35,8 @@ class Settings:
         augment: a function that changes a training batch, such as `random_flips`; it may draw from
             torch's global generator.
         precision: "no" or "bf16", which runs the networks in bfloat16 and keeps log-dets as they are.
+        compile: whether `torch.compile` makes one graph of the loss and its gradient, or the name of the
+            backend that does it. See `fit`.
         seed: of the split, the order and everything random inside the flow and the data set.
         progress: whether to show a bar, where tqdm is installed.
         checkpoint_every: seconds between two checkpoints.
@@ -49,6 +51,7 @@ class Settings:
     ema: float = 0.0
     augment: Callable[[Tensor], Tensor] | None = None
     precision: str = "no"
+    compile: bool | str = False
     seed: int = 0
     progress: bool = True
     checkpoint_every: float = 10.0
@@ -66,6 +69,8 @@ class Settings:
             raise ValueError(f"expected ema in [0, 1); got {self.ema}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"expected a seed in [0, 2³²); got {self.seed}")
+        if not isinstance(self.compile, bool | str):
+            raise TypeError(f"expected compile as True, False or a backend's name; got {self.compile!r}")
         if self.precision not in ("no", "bf16"):
             raise ValueError(f'expected precision "no" or "bf16"; got {self.precision!r}')
 
@@ -74,6 +79,7 @@ class Settings:
 class History:
     """What `fit` saw: mean negative log-densities in nats, one entry an epoch.
 
+    `seconds` is the wall-clock time of the run; `compile_seconds`, of which it is a part, that of compiling.
     Of a flow over whole numbers, such as images, `dims` counts the numbers in an event, and
     `bits_per_dim` gives the same losses in bits per dimension.
     """
@@ -83,6 +89,7 @@ class History:
     best_epoch: int = -1
     steps: int = 0
     seconds: float = 0.0
+    compile_seconds: float = 0.0
     dims: int = 0
 
     @property

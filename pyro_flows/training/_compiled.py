@@ -1,0 +1,106 @@
+"""A loss that `torch.compile` makes faster, where it can."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..transforms import Chain
+from .random import restored_generators
+
+__all__ = ["Compiled"]
+
+
+class Compiled:
+    """A scalar function of tensors in one compiled graph with its gradient; as it is where that fails.
+
+    `prepare` compiles it for tensors like those it is shown; a failure, or later a call that would have
+    to be compiled anew, warns and says why, and from then on the function runs eagerly.
+
+    Args:
+        function: a plain function, without default arguments; it may move the buffers of `module`.
+        module: what `function` has its parameters and buffers from.
+        backend: a backend of `torch.compile`, or True for its default.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], module: nn.Module, backend: str | bool) -> None:
+        self.function, self.module = function, module
+        self.ready = self.failed = False
+        backend = "inductor" if backend is True else str(backend)
+        # The random numbers of eager execution, rather than the compiler's own.
+        options: Any = {"fallback_random": True} if backend == "inductor" else None
+        self.compiled = torch.compile(
+            _of_its_own(function), fullgraph=True, dynamic=False, backend=backend, options=options
+        )
+
+    def __call__(self, *args: Any) -> Tensor:
+        """Return the function's value."""
+        if self.failed or not self.ready:
+            return self.function(*args)
+        try:
+            with torch.compiler.set_stance("fail_on_recompile"):
+                return self.compiled(*args)
+        except Exception as error:
+            self._give_up(error)
+            return self.function(*args)
+
+    def prepare(self, *args: Any) -> float:
+        """Compile the function and its gradient, leave everything else as it was, and return the seconds."""
+        start = time.perf_counter()
+        self.ready = True
+        saving = [m.memory for m in self.module.modules() if isinstance(m, Chain) and m.memory != "plain"]
+        if saving:
+            self._give_up(f"compiled code would keep more than {saving[0]!r} memory does")
+            return 0.0
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
+        try:
+            with _unmoved(self.module), restored_generators(parameters[0].device), _quiet():
+                # Not backward(), which would call the hooks of data parallelism.
+                torch.autograd.grad(self.compiled(*args), parameters, allow_unused=True)
+        except Exception as error:
+            self._give_up(error)
+        return time.perf_counter() - start
+
+    def _give_up(self, reason: Exception | str) -> None:
+        self.failed = True
+        if isinstance(reason, Exception):
+            reason = f"{type(reason).__name__}: {' '.join(str(reason).split())[:300]}"
+        warnings.warn(f"the training goes on without torch.compile: {reason}", stacklevel=8)
+
+
+def _of_its_own(function: Any) -> FunctionType:
+    """Return the function with a code object of its own: compiled graphs are kept, and counted, by it."""
+    code = function.__code__.replace()
+    return FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+
+
+@contextmanager
+def _unmoved(module: nn.Module) -> Iterator[None]:
+    """Give parameters and buffers back their values."""
+    tensors = {name: t.detach().clone() for name, t in _tensors(module).items()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, now in _tensors(module).items():
+                now.copy_(tensors[name])
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return dict(module.named_parameters()) | dict(module.named_buffers())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the compiler says of its own code's age."""
+    with warnings.catch_warnings():
+        for kind in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", kind)
+        yield
