@@ -137,6 +137,20 @@ def test_the_adjoint_gives_the_gradient(context_dim):
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_the_field_is_asked_within_the_interval_only(adjoint):
+    flow, seen = moved(Adaptive(adjoint=adjoint)), []
+    flow.field.register_forward_pre_hook(lambda module, args: seen.append(float(args[0].detach())))
+    flow.trace = Exact()
+    flow.field.forward_and_trace = lambda t, x, context: (flow.field(t, x, context), 0 * x.sum(-1))
+    y = flow(torch.randn(20, 2).double())
+    y.sum().backward()
+    flow.inv(y.detach().clone())
+    assert len(seen) > 20
+    assert min(seen) == 0
+    assert max(seen) == 1
+
+
 def test_the_log_det_is_the_jacobians_to_a_tight_tolerance():
     flow = moved(TIGHT, 3)
     x = torch.randn(3).double()
