@@ -42,22 +42,26 @@ class SpectralLinear(nn.Linear):
         self.register_buffer("v", F.normalize(torch.randn(inputs), dim=0))
         self.u, self.v = self._iterated(20)
 
-    def scaled_weight(self) -> Tensor:
-        """Return W min(1, c/σ), and in training keep the better u and v."""
+    def scale(self) -> Tensor:
+        """Return min(1, c/σ), and in training keep the better u and v."""
         kept = self.training and may_learn()
         u, v = self._iterated(1 if kept else 5)
         if kept:
             self._keep(u, v)
         sigma = torch.dot(u, torch.mv(self.weight, v))
-        return self.weight * (self.coefficient / sigma.clamp(min=self.coefficient))
+        return self.coefficient / sigma.clamp(min=self.coefficient)
+
+    def scaled_weight(self) -> Tensor:
+        """Return W min(1, c/σ), and in training keep the better u and v."""
+        return self.weight * self.scale()
 
     def _iterated(self, times: int) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             u, v = self.u, self.v
             for _ in range(times):
-                v = F.normalize(torch.mv(self.weight.T, u), dim=0)
+                v = torch.mv(self.weight.T, u)
                 u = F.normalize(torch.mv(self.weight, v), dim=0)
-        return u, v
+        return u, F.normalize(v, dim=0)
 
     def _keep(self, u: Tensor, v: Tensor) -> None:
         if torch.compiler.is_compiling():  # as in RunningMoments: compiled code would recompute from new ones
@@ -73,35 +77,37 @@ class SpectralLinear(nn.Linear):
 
 
 class Contraction(NamedTuple):
-    """g with its scaled weights, for as many evaluations as one pass needs."""
+    """g as W_L silu(… silu(W_1 x + shift + b_1) …) + b_L, for as many evaluations as one pass needs."""
 
     weights: list[Tensor]
     biases: list[Tensor]
-    sharpness: list[Tensor]
     shift: Tensor | None  # what the context adds to the first layer
 
     def detach(self) -> Contraction:
         """Return the same map without gradients."""
-        weights, biases, sharpness = ([t.detach() for t in part] for part in self[:3])
-        return Contraction(weights, biases, sharpness, None if self.shift is None else self.shift.detach())
+        weights, biases = ([t.detach() for t in part] for part in self[:2])
+        return Contraction(weights, biases, None if self.shift is None else self.shift.detach())
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return g(x)."""
-        return self.linearised(x)[0]
+        x = self._first(x)
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            x = F.linear(F.silu(x), weight, bias)
+        return x
 
     def linearised(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return g(x) and the activations' slopes there, which tell the Jacobian J."""
-        slopes = []
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = F.linear(x, weight, bias)
-            if i == 0 and self.shift is not None:
-                x = x + self.shift
-            if i < len(self.sharpness):
-                # LipSwish, z·sigmoid(βz) / 1.1, whose slope is at most 1.
-                z, gate = x, torch.sigmoid(self.sharpness[i] * x)
-                x = z * gate / 1.1
-                slopes.append(gate / 1.1 + self.sharpness[i] * x * (1 - gate))
-        return x, slopes
+        slopes, z = [], self._first(x)
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            gate = torch.sigmoid(z)
+            h = z * gate
+            slopes.append(gate + h * (1 - gate))
+            z = F.linear(h, weight, bias)
+        return z, slopes
+
+    def _first(self, x: Tensor) -> Tensor:
+        z = F.linear(x, self.weights[0], self.biases[0])
+        return z if self.shift is None else z + self.shift
 
     def push(self, slopes: list[Tensor], tangent: Tensor) -> Tensor:
         """Return J ε."""
@@ -118,8 +124,9 @@ class Contraction(NamedTuple):
     def jacobian(self, slopes: list[Tensor]) -> Tensor:
         """Return J of shape (*batch, d, d)."""
         first, *rest = self.weights
-        # Each direction by itself: `moved` has the shape (*batch, d, width).
-        moved = first.T * slopes[0].unsqueeze(-2)
+        # Each direction by itself: `moved` has the shape (*batch, d, width). Contiguous, as `linear` else
+        # multiplies row by row.
+        moved = slopes[0].unsqueeze(-2) * first.T.contiguous()
         for weight, slope in zip(rest[:-1], slopes[1:], strict=True):
             moved = F.linear(moved, weight) * slope.unsqueeze(-2)
         return F.linear(moved, rest[-1]).transpose(-1, -2)
@@ -178,15 +185,17 @@ class LipschitzNet(nn.Module):
     def contraction(self, context: Tensor | None = None) -> Contraction:
         """Return g given the context, its weights scaled once for a whole pass."""
         layers = cast(list[SpectralLinear], list(self.layers))
+        # LipSwish z·sigmoid(βz) / 1.1 is silu(βz) / 1.1β: the layer before takes β, the one after 1/1.1β.
+        sharpness, one = F.softplus(self.sharpness), self.sharpness.new_ones(1)
+        inward = torch.cat([sharpness, one]).unbind()
+        outward = torch.cat([one, 1 / (1.1 * sharpness)]).unbind()
+        scales = zip(layers, inward, outward, strict=True)
+        weights = [layer.weight * (layer.scale() * (a * b)) for layer, a, b in scales]
+        biases = [layer.bias * a for layer, a in zip(layers, inward, strict=True)]
         shift = None
         if self.context is not None:
-            shift = _with_context(layers[0].bias.new_zeros(()), self.context, context)
-        return Contraction(
-            [layer.scaled_weight() for layer in layers],
-            [layer.bias for layer in layers],
-            list(F.softplus(self.sharpness).unbind()),
-            shift,
-        )
+            shift = _with_context(biases[0].new_zeros(()), self.context, context) * inward[0]
+        return Contraction(weights, biases, shift)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return g(x) of shape (*batch, d)."""
