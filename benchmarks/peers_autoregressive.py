@@ -47,6 +47,16 @@ def zuko_nsf(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Mo
     return _zuko(flows.NSF(dim, transforms=depth, hidden_features=tuple(hidden), activation=activation))
 
 
+def ours_naf(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
+    return _ours(pf.naf(dim, depth=depth, hidden=hidden, activation=activation))
+
+
+def zuko_naf(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
+    """Its monotone nets are dense, two layers of 64 units an element, and read 16 signals each."""
+    flows = _need("zuko").flows
+    return _zuko(flows.NAF(dim, transforms=depth, hidden_features=tuple(hidden), activation=activation))
+
+
 def _nflows(dim: int, layers: Sequence[nn.Module]) -> Model:
     from nflows.distributions.normal import StandardNormal
     from nflows.flows.base import Flow
@@ -99,10 +109,33 @@ def nflows_nsf_coupling(dim: int, depth: int, hidden: Sequence[int], activation:
     return _nflows(dim, [Layer(mask, net, **spline) for mask in masks])
 
 
+def normflows_nsf_coupling(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
+    """Its `CoupledRationalQuadraticSpline` with a plain net, and no free splines of the passive half."""
+    nf = _need("normflows")
+    from normflows.flows.neural_spline.coupling import PiecewiseRationalQuadraticCoupling as Coupling
+
+    def net(inputs: int, outputs: int) -> nn.Module:
+        return _ContextFree(mlp([inputs, *hidden, outputs], activation))
+
+    layers = []
+    for i in range(depth):
+        layer = nf.flows.CoupledRationalQuadraticSpline(dim, 1, 1)
+        mask = nf.utils.masks.create_alternating_binary_mask(dim, even=i % 2 == 0)
+        layer.prqct = Coupling(mask, net, num_bins=8, tails="linear", tail_bound=BOUND)
+        layers.append(layer)
+    flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(dim, trainable=False), layers)
+    return Model("normflows", flow, lambda x: flow.log_prob(x), lambda n: flow.sample(n)[0])
+
+
 FAMILIES: dict[str, dict[str, Callable[..., Model]]] = {
     "maf": {"ours": ours_maf, "zuko": zuko_maf, "nflows": nflows_maf},
     "nsf": {"ours": ours_nsf, "zuko": zuko_nsf, "nflows": nflows_nsf},
-    "nsf-coupling": {"ours": ours_nsf_coupling, "nflows": nflows_nsf_coupling},
+    "nsf-coupling": {
+        "ours": ours_nsf_coupling,
+        "nflows": nflows_nsf_coupling,
+        "normflows": normflows_nsf_coupling,
+    },
+    "naf": {"ours": ours_naf, "zuko": zuko_naf},
 }
 
 

@@ -58,8 +58,13 @@ CASES = {
         "naf", lambda: pf.naf(2, depth=1, components=3, hidden=(6,), activation=nn.Tanh), (2,), outside=SLOW
     ),
     "nsf": Case("nsf", lambda: pf.nsf(3, **_SMALL)),
+    # Masked nets have a gain of 3: at the usual scale two such splines stretch by more than single
+    # precision can bring back.
     "nsf-autoregressive": Case(
-        "nsf", lambda: pf.nsf(3, autoregressive=True, context_dim=2, **_SMALL), context=(2,)
+        "nsf",
+        lambda: pf.nsf(3, autoregressive=True, context_dim=2, **_SMALL),
+        context=(2,),
+        scale=0.15,
     ),
     "nsf-one": Case("nsf", lambda: pf.nsf(1, autoregressive=True, **_SMALL), (1,)),
 }
