@@ -31,6 +31,12 @@ def fit_vi(
     when the log-weights hardly vary. The model's own parameters (`pyro.param`, modules) are trained beside
     the flow. A guide that is initialised already is trained on from where it is.
 
+    With ``VISettings(compile=True)`` torch makes one graph of the flow's part of a step, drawing and scoring
+    with their gradient, before the first one; the model runs as it is, so that any model will do. Where it
+    cannot, a warning says why and all is eager. Compiling takes longer than most fits do, which end after a
+    few hundred steps: it pays in long ones, with many restarts, or where the same flow is fitted again and
+    again on one machine, which keeps the most of it on disk.
+
     Args:
         model: the model; `guide` has been made for it.
         guide: an `AutoFlow`, trained in place.

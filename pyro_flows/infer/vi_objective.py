@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..training._compiled import Compiled
 from ..transform import FlowTransform
 from .density import LogDensity
 
@@ -25,25 +26,50 @@ class Objective:
         transform: from noise to u.
         base: the noise.
         path_gradient: whether q's parameters are held fixed inside log q.
+        compile: whether `torch.compile` makes one graph of drawing u and scoring it, or the backend's name.
     """
 
     def __init__(
-        self, density: LogDensity, transform: FlowTransform, base: Any, *, path_gradient: bool
+        self,
+        density: LogDensity,
+        transform: FlowTransform,
+        base: Any,
+        *,
+        path_gradient: bool,
+        compile: bool | str = False,
     ) -> None:
         self.density, self.transform, self.base = density, transform, base
         # Its parameters are the live ones' memory but need no gradient: one optimiser step moves both.
         self.held = _held(transform) if path_gradient else None
 
+        def drawn(noise: Tensor) -> tuple[Tensor, Tensor]:
+            return self._drawn(noise)
+
+        self.drawn: Callable[[Tensor], tuple[Tensor, Tensor]] = drawn
+        self.compiled: Compiled | None = None
+        if compile:
+            both = nn.ModuleList([transform] if self.held is None else [transform, self.held])
+            # What a layer moves in a compiled graph would not reach the one that shares its memory.
+            self.drawn = self.compiled = Compiled(drawn, both, compile, still=True)
+
+    def prepare(self, draws: int) -> float:
+        """Compile before the first step, where that is wanted, and return the seconds it took."""
+        if self.compiled is None or self.compiled.ready:
+            return 0.0
+        return self.compiled.prepare(self.base.sample((draws,)))
+
     def loss(self, draws: int) -> Tensor:
         """Return minus the bound, with its gradient."""
-        noise = self.base.rsample((draws,))
+        u, log_q = self.drawn(self.base.rsample((draws,)))
+        return (log_q - self.density(u)).mean()
+
+    def _drawn(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return u and log q(u)."""
         u, log_det = self.transform.forward_and_log_det(noise)
         if self.held is None:
-            log_q = self.base.log_prob(noise) - log_det
-        else:
-            z, inverse_log_det = self.held.inverse_and_log_det(u)
-            log_q = self.base.log_prob(z) + inverse_log_det
-        return (log_q - self.density(u)).mean()
+            return u, self.base.log_prob(noise) - log_det
+        z, inverse_log_det = self.held.inverse_and_log_det(u)
+        return u, self.base.log_prob(z) + inverse_log_det
 
     @torch.no_grad()
     def weights(self, draws: int) -> Tensor:

@@ -56,6 +56,7 @@ class VIRun:
             guide.get_transform(),
             guide.get_base_dist(),
             path_gradient=settings.path_gradient,
+            compile=settings.compile,
         )
         with torch.no_grad(), poutine.block(), poutine.trace(param_only=True) as tracer:
             model(*args, **kwargs)
@@ -115,6 +116,7 @@ class VIRun:
 
     def _train(self, bar: Any) -> None:
         while self.step < self.settings.steps and not self.converged:
+            self.history.compile_seconds += self.objective.prepare(self.settings.batch_size)
             self._seed(1)
             self._step()
             self.step += 1

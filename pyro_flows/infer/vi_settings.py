@@ -22,6 +22,8 @@ class VISettings:
         restarts: independent fits, of which the one with the best bound is kept.
         path_gradient: whether to hold q's parameters fixed inside log q, which takes the flow's inverse;
             False for flows whose inverse is slow, such as inverse autoregressive ones.
+        compile: whether `torch.compile` makes one graph of the flow's part of a step, drawing and scoring, or
+            the name of the backend that does it. See `fit_vi`.
         seed: of everything random; None takes one from torch's global generator.
         progress: whether to show a bar, where tqdm is installed.
         checkpoint_every: seconds between two checkpoints.
@@ -34,6 +36,7 @@ class VISettings:
     tolerance: float = 5e-4
     restarts: int = 1
     path_gradient: bool = True
+    compile: bool | str = False
     seed: int | None = None
     progress: bool = True
     checkpoint_every: float = 10.0
@@ -50,6 +53,8 @@ class VISettings:
                 raise ValueError(f"expected {name} > 0; got {getattr(self, name)}")
         if not self.tolerance >= 0:
             raise ValueError(f"expected tolerance ≥ 0; got {self.tolerance}")
+        if not isinstance(self.compile, bool | str):
+            raise TypeError(f"expected compile as True, False or a backend's name; got {self.compile!r}")
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise ValueError(f"expected a seed in [0, 2³²); got {self.seed}")
 
@@ -66,6 +71,7 @@ class VIHistory:
         skipped: of those, how many had a non-finite gradient and changed nothing.
         converged: whether the fit that was kept reached the tolerance.
         seconds: wall-clock time.
+        compile_seconds: of that, for compiling.
     """
 
     elbo: list[float] = field(default_factory=list)
@@ -75,6 +81,7 @@ class VIHistory:
     skipped: int = 0
     converged: bool = False
     seconds: float = 0.0
+    compile_seconds: float = 0.0
 
     @property
     def best_bound(self) -> float:

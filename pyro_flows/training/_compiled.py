@@ -1,4 +1,4 @@
-"""A loss that `torch.compile` makes faster, where it can."""
+"""A function that `torch.compile` makes faster, where it can."""
 
 from __future__ import annotations
 
@@ -19,29 +19,37 @@ __all__ = ["Compiled"]
 
 
 class Compiled:
-    """A scalar function of tensors in one compiled graph with its gradient; as it is where that fails.
+    """A function of tensors in one compiled graph with its gradient; as it is where that fails.
 
     `prepare` compiles it for tensors like those it is shown; a failure, or later a call that would have
     to be compiled anew, warns and says why, and from then on the function runs eagerly.
 
     Args:
-        function: a plain function, without default arguments; it may move the buffers of `module`.
+        function: a plain function, without default arguments, that returns a tensor or several.
         module: what `function` has its parameters and buffers from.
         backend: a backend of `torch.compile`, or True for its default.
+        still: whether a function that moves parameters or buffers counts as one that fails.
     """
 
-    def __init__(self, function: Callable[..., Tensor], module: nn.Module, backend: str | bool) -> None:
-        self.function, self.module = function, module
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        module: nn.Module,
+        backend: str | bool,
+        *,
+        still: bool = False,
+    ) -> None:
+        self.function, self.module, self.still = function, module, still
         self.ready = self.failed = False
         backend = "inductor" if backend is True else str(backend)
         # The random numbers of eager execution, rather than the compiler's own.
         options: Any = {"fallback_random": True} if backend == "inductor" else None
-        self.compiled = torch.compile(
+        self.compiled: Callable[..., Any] = torch.compile(
             _of_its_own(function), fullgraph=True, dynamic=False, backend=backend, options=options
         )
 
-    def __call__(self, *args: Any) -> Tensor:
-        """Return the function's value."""
+    def __call__(self, *args: Any) -> Any:
+        """Return what the function returns."""
         if self.failed or not self.ready:
             return self.function(*args)
         try:
@@ -61,9 +69,14 @@ class Compiled:
             return 0.0
         parameters = [p for p in self.module.parameters() if p.requires_grad]
         try:
-            with _unmoved(self.module), restored_generators(parameters[0].device), _quiet():
+            with _restored(self.module) as moved, restored_generators(parameters[0].device), _quiet():
+                found = self.compiled(*args)
+                outputs = (found,) if isinstance(found, Tensor) else found
+                total = torch.stack([o.sum() for o in outputs]).sum()
                 # Not backward(), which would call the hooks of data parallelism.
-                torch.autograd.grad(self.compiled(*args), parameters, allow_unused=True)
+                torch.autograd.grad(total, parameters, allow_unused=True)
+                if self.still and moved():
+                    self._give_up("a layer changes its parameters or statistics when it is evaluated")
         except Exception as error:
             self._give_up(error)
         return time.perf_counter() - start
@@ -82,19 +95,27 @@ def _of_its_own(function: Any) -> FunctionType:
 
 
 @contextmanager
-def _unmoved(module: nn.Module) -> Iterator[None]:
-    """Give parameters and buffers back their values."""
-    tensors = {name: t.detach().clone() for name, t in _tensors(module).items()}
+def _restored(module: nn.Module) -> Iterator[Callable[[], bool]]:
+    """Give parameters and buffers back their values; yield a function that tells whether any has moved."""
+    modules = list(module.modules())
+    buffers = [dict(m._buffers) for m in modules]  # compiled code may put others in their place
+    tensors = [*module.parameters(), *module.buffers()]
+    values = [t.detach().clone() for t in tensors]
+
+    def moved() -> bool:
+        rebound = any(
+            m._buffers[name] is not t for m, b in zip(modules, buffers, strict=True) for name, t in b.items()
+        )
+        return rebound or not all(torch.equal(t, v) for t, v in zip(tensors, values, strict=True))
+
     try:
-        yield
+        yield moved
     finally:
         with torch.no_grad():
-            for name, now in _tensors(module).items():
-                now.copy_(tensors[name])
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return dict(module.named_parameters()) | dict(module.named_buffers())
+            for m, b in zip(modules, buffers, strict=True):
+                m._buffers.update(b)
+            for tensor, value in zip(tensors, values, strict=True):
+                tensor.copy_(value)
 
 
 @contextmanager
