@@ -113,6 +113,21 @@ def test_the_roulette_is_unbiased_in_value_and_gradient():
     assert exact.abs() > 0.1
 
 
+def test_the_roulettes_backward_pass_keeps_no_more_for_more_terms():
+    t, y, kept = block(), torch.randn(4, 3).double(), []
+
+    def count(tensor):
+        kept[-1] += tensor.numel()
+        return tensor
+
+    for terms in (2, 40):
+        t.log_det = Roulette(terms)
+        kept.append(0)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            assert t.inverse_and_log_det(y)[1].requires_grad
+    assert kept[0] == kept[1] > 0
+
+
 def test_two_dimensions_have_their_own_determinant():
     g = block(2).net.contraction()
     x = torch.randn(5, 2).double()
