@@ -113,6 +113,32 @@ def test_the_roulette_is_unbiased_in_value_and_gradient():
     assert exact.abs() > 0.1
 
 
+def test_the_roulette_samples_a_strong_block_with_the_exact_gradient():
+    net = LipschitzNet(3, (3,), coefficient=0.97).double()
+    with torch.no_grad():
+        for layer in net.layers:
+            layer.weight.copy_(10 * torch.linalg.qr(torch.randn(3, 3))[0])
+            net.contraction()
+        net.sharpness.fill_(3.0)
+    t = Residual(net.eval())
+    torch.manual_seed(0)
+    x = torch.randn(50, 3).double().requires_grad_()
+    found = []
+    for log_det in (Determinant(), Roulette()):
+        t.log_det = log_det
+        y = t.forward_and_log_det(x)[0]
+        found.append((y, torch.autograd.grad(y.square().sum(), [x, *net.layers.parameters()])))
+    torch.testing.assert_close(*found, atol=1e-9, rtol=1e-9)
+    g = net.contraction()
+    jacobian = g.jacobian(g.linearised(y)[1])
+    assert torch.linalg.matrix_norm(jacobian, 2).max() > 0.85  # 40 terms would leave a thousandth
+    bad = torch.where(torch.arange(50)[:, None] == 7, torch.nan, x.detach())
+    again = t.forward_and_log_det(bad)[0]
+    assert again[7].isnan().all()
+    others = torch.arange(50) != 7
+    torch.testing.assert_close(again[others], y[others].detach(), atol=1e-9, rtol=1e-9)
+
+
 def test_the_roulettes_backward_pass_keeps_no_more_for_more_terms():
     t, y, kept = block(), torch.randn(4, 3).double(), []
 

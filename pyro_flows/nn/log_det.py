@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +13,9 @@ from torch import Tensor
 from .lipschitz import Contraction
 
 __all__ = ["Determinant", "LogDet", "Roulette"]
+
+_Linear = Callable[[Tensor], Tensor]
+_MOST_TERMS = 2000
 
 
 class LogDet(Protocol):
@@ -93,9 +98,36 @@ class Roulette:
         return value, carrier + (total - carrier).detach()
 
     def solve(self, g: Contraction, slopes: list[Tensor], r: Tensor) -> Tensor:
-        """Return (I + J)⁻¹ r by its power series, to single precision's digits."""
-        total = power = r
-        for _ in range(40):
-            power = -g.push(slopes, power)
-            total = total + power
-        return total
+        """Return (I + J)⁻¹ r by its power series, and its gradient by that of the transpose."""
+        solved: Tensor = _Solved.apply(r, partial(g.push, slopes), partial(g.pull, slopes))
+        return solved
+
+
+class _Solved(torch.autograd.Function):
+    """(I + J)⁻¹ r, given how J and Jᵀ apply."""
+
+    @staticmethod
+    def forward(ctx: Any, r: Tensor, push: _Linear, pull: _Linear) -> Tensor:
+        ctx.pull = pull
+        return _series(push, r)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None, None]:
+        return _series(ctx.pull, cotangents[0]), None, None
+
+
+def _series(apply: _Linear, r: Tensor) -> Tensor:
+    """Return Σ (−J)^k r, as many terms as the precision tells apart."""
+    if not r.numel():
+        return r.clone()
+    total = power = r
+    for _ in range(_MOST_TERMS):
+        power = -apply(power)
+        total = total + power
+        rest, whole = (part.nan_to_num(0, 0, 0).abs().amax() for part in (power, total))
+        if r.is_meta or not bool(rest > torch.finfo(r.dtype).eps * whole):
+            return total
+    raise RuntimeError(
+        f"expected the series of (I + J)⁻¹ to end within {_MOST_TERMS} terms; the last: {float(rest):.1g}: "
+        "with a smaller coefficient the net contracts faster"
+    )
