@@ -16,6 +16,7 @@ STEPS = 500
 TRIAL_DRAWS = 1000
 CHECK_EVERY = 20  # steps
 TOLERANCE = 1e-4  # nats of half the log-weights' variance
+WINDOW, PROGRESS = 100, 0.02  # steps, and the nats by which a window's mean bound must beat the one before
 
 
 def hessian(log_density: Density, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,7 +130,7 @@ def fit_gaussian(
 
     With y = μ + L (m + A z), the gradient of log q at y with q held fixed is −(L A)⁻ᵀ z: no density of the
     Gaussian need be evaluated (Roeder, Wu & Duvenaud 2017, arXiv:1703.09194). Stops where the log-weights
-    hardly vary.
+    hardly vary, or the bound no longer rises.
 
     Args:
         log_density: of rows of unconstrained vectors.
@@ -150,6 +151,7 @@ def fit_gaussian(
         return torch.diag_embed(log_diagonal.exp()) + lower.tril(-1) if dense else log_diagonal.exp()
 
     half_variance, since = 0.0, 0
+    bound, best = 0.0, -math.inf
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         z = torch.randn(batch, size, dtype=loc.dtype, device=loc.device)
@@ -168,6 +170,11 @@ def fit_gaussian(
             if half_variance / since <= TOLERANCE:
                 break
             half_variance, since = 0.0, 0
+        bound += float(scores.detach().mean() + log_diagonal.detach().sum()) / WINDOW
+        if (step + 1) % WINDOW == 0:
+            if bound < best + PROGRESS:
+                break
+            bound, best = 0.0, bound
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
