@@ -29,6 +29,7 @@ CHECK_EVERY = 100  # steps
 CHECK_DRAWS = 2000
 FINAL_DRAWS = 10_000
 MOST_KHAT = 0.7  # above, a few weights of rare draws outweigh what the others say
+NEAR = 5  # tolerances; half way, a fit that is not as near as that goes on
 PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
 PROGRESS = ("seed", "fit", "step", "bad", "rate", "running", "converged", "done")
 
@@ -115,23 +116,39 @@ class VIRun:
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.rate, fused=fused)
 
     def _train(self, bar: Any) -> None:
-        while self.step < self.settings.steps and not self.converged:
+        while not self.enough:
             self.history.compile_seconds += self.objective.prepare(self.settings.batch_size)
             self._seed(1)
             self._step()
             self.step += 1
             self.history.steps += 1
             bar.update(1)
-            if self.step % CHECK_EVERY == 0 or self.step == self.settings.steps:
+            if self.step % CHECK_EVERY == 0 or self.step in (self.half, self.settings.steps):
                 self._seed(2)
                 self._check()
                 bar.set_postfix_str(f"ELBO {self.elbo[-1]:.3f}, half variance {self.half_variance[-1]:.4f}")
                 if time.perf_counter() - self.saved >= self.settings.checkpoint_every:
                     self._save()
 
+    @property
+    def half(self) -> int:
+        """Steps of the first of the two ways down from the learning rate."""
+        return (self.settings.steps + 1) // 2
+
+    @property
+    def enough(self) -> bool:
+        """Whether to end this fit."""
+        near = self.step == self.half and self.half_variance[-1] <= NEAR * self.settings.tolerance
+        return self.converged or near or self.step >= self.settings.steps
+
+    def _rate(self) -> float:
+        if self.step < self.half:
+            return self.rate * cosine(self.step / self.half)
+        return self.rate / 2 * cosine((self.step - self.half) / (self.settings.steps - self.half))
+
     def _step(self) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * cosine(self.step / self.settings.steps)
+            group["lr"] = self._rate()
         loss = self.objective.loss(self.settings.batch_size)
         self.optimizer.zero_grad()
         loss.backward()
@@ -160,7 +177,8 @@ class VIRun:
 
     def _check(self) -> None:
         weights = self.objective.weights(CHECK_DRAWS)
-        if float(weights.var() / 2) <= self.settings.tolerance:  # which rare, heavy weights can feign
+        wanted = self.settings.tolerance * (NEAR if self.step == self.half else 1)
+        if float(weights.var() / 2) <= wanted:  # which rare, heavy weights can feign
             weights = self.objective.weights(FINAL_DRAWS)
         elbo, half_variance = float(weights.mean()), float(weights.var() / 2)
         if math.isfinite(elbo):

@@ -13,9 +13,11 @@ class VISettings:
     """How `fit_vi` trains.
 
     Args:
-        steps: at most so many steps of Adam after the Gaussian start, for each restart.
+        steps: at most so many steps of Adam after the Gaussian start, for each restart; the second half only
+            where half the variance of the log-weights is then above five tolerances.
         batch_size: draws a step.
-        learning_rate: Adam's, warmed up over 2 % of the steps, then on a cosine down to 1 %.
+        learning_rate: Adam's, warmed up over 2 % of the first half of the steps, then on a cosine down to
+            1 %; in the second half likewise from half of it.
         clip: bound of the gradient's norm.
         tolerance: nats; a fit stops early when half the variance of the log-weights, about the distance
             to the posterior where it is small, is below, and their k̂ is below 0.7.
@@ -29,7 +31,7 @@ class VISettings:
         checkpoint_every: seconds between two checkpoints.
     """
 
-    steps: int = 2000
+    steps: int = 4000
     batch_size: int = 256
     learning_rate: float = 1e-2
     clip: float = 10.0
@@ -61,7 +63,7 @@ class VISettings:
 
 @dataclass
 class VIHistory:
-    """What `fit_vi` saw, in nats; one entry a check, every 100 steps, of the fit that was kept.
+    """What `fit_vi` saw, in nats; one entry a check, every 100 steps and half way, of the fit that was kept.
 
     Attributes:
         elbo: the evidence lower bound, from 2,000 draws, or 10,000 where the fit may have converged.
