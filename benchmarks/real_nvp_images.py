@@ -5,27 +5,32 @@
 
 Both have its code's architecture: two scales, 32 channels that double at each squeeze, four residual
 blocks a net, four checkerboard couplings in the last scale, no batch norm between couplings. One step is
-log-density, backward and Adam on a batch of random images. The models take turns in one process on one
-thread; times are CPU time, the median of the rounds. Bytes saved are those of the distinct storages that
-autograd keeps for the backward pass; peak memory is that of a process of its own for each model.
-"""
+log-density, backward and fused Adam on a batch of random images. The models take turns in one process on
+one thread; times are CPU time, the median of the rounds.
 
-from __future__ import annotations
+Saved bytes are those of the distinct storages that autograd keeps for the backward pass, parameters and
+buffers apart. Peak bytes are the most that torch's allocator held at once during a whole step above what
+it held before: activations, saved tensors, workspaces of convolutions, and gradients as they are made.
+What it holds between steps, the parameters and Adam's two moments, is three times the parameters.
+"""
 
 import argparse
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 import torch
+from peers import markdown
 from torch import Tensor, nn
 
 import pyro_flows as pf
+from pyro_flows.transforms.chain import MEMORY
 
-NAMES = ["real-nvp", "rows", "depth"]
+PARTITIONS = {"rows": pf.partitions.Checkerboard, "depth": pf.partitions.CheckerboardDepth}
+NAMES = ["real-nvp", *(f"{cut}, {memory}" for cut in PARTITIONS for memory in MEMORY)]
 
 
 def peer(path: Path) -> nn.Module:
@@ -56,8 +61,8 @@ def build(name: str, path: Path) -> tuple[nn.Module, Callable[[Tensor], Tensor]]
             return -(log_prob + log_det).mean()
 
         return model, loss
-    partitions = {"rows": pf.partitions.Checkerboard, "depth": pf.partitions.CheckerboardDepth}
-    flow = ours(partitions[name])
+    cut, memory = name.split(", ")
+    flow = pf.save_memory(ours(PARTITIONS[cut]), memory)
 
     def negative(x: Tensor) -> Tensor:
         y = ((x * 255 + torch.rand_like(x)) / 256 * 0.9 + 0.05).logit()
@@ -83,21 +88,26 @@ def saved_bytes(loss: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor) -
     return sum(size for size, _ in kept.values())
 
 
-def memory(name: str) -> int:
-    """Return what Linux counts for this process, in kB: VmRSS now, VmHWM at the highest."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-
 def stepper(model: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
-        optimiser.zero_grad()
         loss(x).backward()
         optimiser.step()
+        optimiser.zero_grad()
 
     return step
+
+
+def peak_bytes(step: Callable[[], None]) -> int:
+    """Return the most that torch's CPU allocator held during `step` above what it holds after it."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profile:
+        step()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = list(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
+    return max(held) - held[-1]  # not the start: what was allocated before is freed without an event
 
 
 def main() -> None:
@@ -105,47 +115,49 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("path", type=Path, help="a clone of chrischute/real-nvp")
+    parser.add_argument("--models", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=2, help="in each round")
+    parser.add_argument("--steps", type=int, default=1, help="in each round")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--memory-of", choices=NAMES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     x = torch.rand(args.batch, 3, 32, 32)
-    if args.memory_of:
-        model, loss = build(args.memory_of, args.path)
-        before = memory("VmRSS")
-        step = stepper(model, loss, x)
-        for _ in range(3):
-            step()
-        print(memory("VmHWM") - before)
-        return
-    models = {name: build(name, args.path) for name in NAMES}
-    steps = {name: stepper(*models[name], x) for name in NAMES}
-    times: dict[str, list[float]] = {name: [] for name in NAMES}
-    for _ in range(args.rounds + 1):  # the first one warms up
+    models = {name: build(name, args.path) for name in args.models}
+    steps = {name: stepper(*models[name], x) for name in models}
+    for step in steps.values():
+        step()
+    peaks = {name: peak_bytes(step) for name, step in steps.items()}
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(args.rounds):
         for name, step in steps.items():
             started = time.process_time()
             for _ in range(args.steps):
                 step()
             times[name].append((time.process_time() - started) / args.steps)
-    print("| model | parameters | ms a step | images/s | × | saved MB | × | peak MB of a step |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    first: tuple[float, int] | None = None
+
+    def ratio(name: str, other: str) -> str:
+        if name == other or not {name, other} <= set(times):
+            return ""
+        return f"{statistics.median(a / b for a, b in zip(times[name], times[other], strict=True)):.2f}"
+
+    rows = []
     for name, (model, loss) in models.items():
-        seconds = statistics.median(times[name][1:])
-        saved = saved_bytes(loss, model, x)
-        first = first or (seconds, saved)
-        command = [sys.executable, __file__, str(args.path), "--memory-of", name, "--batch", str(args.batch)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        parameters = sum(p.numel() for p in model.parameters())
-        print(
-            f"| {name} | {parameters:,} | {seconds * 1e3:.0f} | {args.batch / seconds:.1f} "
-            f"| {first[0] / seconds:.2f} | {saved / 2**20:.1f} | {saved / first[1]:.2f} "
-            f"| {int(done.stdout) / 1024:.0f} |",
-            flush=True,
+        plain = name.split(", ")[0] + ", plain"
+        seconds, saved = statistics.median(times[name]), saved_bytes(loss, model, x)
+        rows.append(
+            [
+                name,
+                f"{sum(p.numel() for p in model.parameters()):,}",
+                f"{seconds * 1e3:.0f}",
+                ratio("real-nvp", name),
+                ratio(name, plain),
+                f"{saved / 1e6:.1f}",
+                f"{peaks[name] / 1e6:.1f}",
+            ]
         )
+    header = ["model", "parameters", "ms a step", "real-nvp ÷ it", "÷ plain", "MB saved", "MB at peak"]
+    print(markdown(header, rows))
 
 
 if __name__ == "__main__":
