@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 from images import DATA, Model, Pixels, grid, load, score, train
+from measure import saved_bytes
 from torch import Tensor
 
 import pyro_flows as pf
@@ -81,23 +82,6 @@ def build(name: str, *args, seed: int = 0) -> Model:
     return BUILDERS[name](*args)
 
 
-def saved_bytes(model: Model, y: Tensor) -> int:
-    """Bytes of the distinct storages, other than parameters, that autograd keeps for the backward pass."""
-    known = {p.untyped_storage().data_ptr() for p in model.module.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = -model.log_prob(y).mean()
-    loss.backward()
-    return sum(kept.values())
-
-
 def peak_memory() -> int:
     """Kilobytes; not `getrusage`'s, which begins with what the parent process had."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -138,7 +122,7 @@ def speed(args: argparse.Namespace) -> None:
     for name, step in steps.items():
         ratios = [b / a for a, b in zip(times["ours"], times[name], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
-        saved = saved_bytes(step.model, step.y) / 2**20
+        saved = saved_bytes(lambda step=step: -step.model.log_prob(step.y).mean(), step.model.module) / 2**20
         command = [sys.executable, *sys.argv, "--only", name]
         peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 2**10
         rate = args.batch / statistics.median(times[name])

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
+from functools import partial
 
 import torch
+from measure import saved_bytes, turns
 from peers import markdown
 from torch import nn
 
@@ -24,6 +25,7 @@ import pyro_flows as pf
 MODES = {
     "plain": {"memory": "plain"},
     "checkpointed": {"memory": "checkpointed"},
+    "rebuilt, anchors every 4": {"memory": "rebuilt", "anchors": 4},
     "rebuilt, anchors every 8": {"memory": "rebuilt", "anchors": 8},
     "rebuilt, no anchors": {"memory": "rebuilt", "anchors": 0},
 }
@@ -56,26 +58,8 @@ def stack(depth: int, width: int) -> pf.Flow:
     return pf.Flow(pf.Chain(layers))
 
 
-def saved_bytes(flow: pf.Flow, x: torch.Tensor) -> int:
-    """Return the bytes of the distinct storages saved for the backward pass, without the parameters'."""
-    own = {p.untyped_storage().data_ptr() for p in flow.parameters()}
-    seen: dict[int, int] = {}
-    alive = []
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-            alive.append(storage)  # so that no address is used twice
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = -flow().log_prob(x).mean()
-    del loss
-    return sum(seen.values())
-
-
-def step(flow: pf.Flow, x: torch.Tensor) -> None:
+def step(flow: pf.Flow, x: torch.Tensor, mode: str) -> None:
+    flow.transform.set_memory(**MODES[mode])
     for parameter in flow.parameters():
         parameter.grad = None
     (-flow().log_prob(x).mean()).backward()
@@ -93,19 +77,12 @@ def main() -> None:
     for depth in args.depths:
         flow = stack(depth, args.width)
         x = torch.randn(args.batch, 6, 16, 16)
-        times: dict[str, list[float]] = {name: [] for name in MODES}
         gradients, kept = {}, {}
-        for name, mode in MODES.items():
-            flow.transform.set_memory(**mode)
-            kept[name] = saved_bytes(flow, x)
-            step(flow, x)
+        for name in MODES:
+            step(flow, x, name)
             gradients[name] = [p.grad for p in flow.parameters()]
-        for _ in range(args.rounds):
-            for name, mode in MODES.items():
-                flow.transform.set_memory(**mode)
-                start = time.process_time()
-                step(flow, x)
-                times[name].append(time.process_time() - start)
+            kept[name] = saved_bytes(lambda flow=flow, x=x: -flow().log_prob(x).mean(), flow)
+        times = turns({name: partial(step, flow, x, name) for name in MODES}, args.rounds)
         for name in MODES:
             ratio = statistics.median(a / b for a, b in zip(times[name], times["plain"], strict=True))
             errors = [

@@ -63,7 +63,7 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module], *, zero: bool = False
 
 def ours(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module], norm=None) -> Model:
     flow = pf.Flow(pf.real_nvp(dim, depth=depth, hidden=hidden, activation=activation, norm=norm))
-    return Model("pyro_flows", flow, lambda x: flow().log_prob(x))
+    return Model("pyro_flows", flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,)))
 
 
 def ours_in_pyro(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
@@ -73,7 +73,7 @@ def ours_in_pyro(dim: int, depth: int, hidden: Sequence[int], activation: type[n
     transform = pf.real_nvp(dim, depth=depth, hidden=hidden, activation=activation)
     base = dist.Normal(torch.zeros(dim), torch.ones(dim)).to_event(1)
     flow = dist.TransformedDistribution(base, [transform])
-    return Model("pyro_flows (plain)", transform, lambda x: flow.log_prob(x))
+    return Model("pyro_flows (plain)", transform, flow.log_prob, lambda n: flow.sample((n,)))
 
 
 def normflows(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
@@ -87,7 +87,7 @@ def normflows(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.M
         if i < depth - 1:
             flows.append(nf.flows.Permute(dim, mode="swap"))
     flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(dim, trainable=False), flows)
-    return Model("normflows", flow, lambda x: flow.log_prob(x))
+    return Model("normflows", flow, lambda x: flow.log_prob(x), lambda n: flow.sample(n)[0])
 
 
 class _ContextFree(nn.Module):
@@ -124,13 +124,13 @@ def nflows(
     kind = WideScale if wide_scale else AffineCouplingTransform
     layers = [kind(create_alternating_binary_mask(dim, even=i % 2 == 0), net) for i in range(depth)]
     flow = Flow(CompositeTransform(layers), StandardNormal([dim]))
-    return Model("nflows", flow, lambda x: flow.log_prob(x))
+    return Model("nflows", flow, lambda x: flow.log_prob(x), flow.sample)
 
 
 def zuko(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
     flows = _need("zuko").flows
     flow = flows.NICE(dim, transforms=depth, hidden_features=tuple(hidden), activation=activation)
-    return Model("zuko", flow, lambda x: flow().log_prob(x))
+    return Model("zuko", flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,)))
 
 
 def pyro(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
@@ -147,7 +147,7 @@ def pyro(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module
             parts.append(dist.transforms.Permute(torch.arange(dim).roll(split)))
     flow = dist.TransformedDistribution(dist.Normal(torch.zeros(dim), torch.ones(dim)).to_event(1), parts)
     module = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
-    return Model("pyro", module, lambda x: flow.log_prob(x))
+    return Model("pyro", module, lambda x: flow.log_prob(x), lambda n: flow.sample((n,)))
 
 
 BUILDERS: dict[str, Callable[..., Model]] = {

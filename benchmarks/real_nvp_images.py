@@ -17,13 +17,12 @@ What it holds between steps, the parameters and Adam's two moments, is three tim
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
-from itertools import accumulate
 from pathlib import Path
 
 import torch
-from peers import markdown
+from measure import peak_bytes, ratio, saved_bytes, turns
+from peers import Model, markdown
 from torch import Tensor, nn
 
 import pyro_flows as pf
@@ -49,65 +48,38 @@ def ours(checkerboard: type) -> pf.Flow:
     return pf.Flow(pf.real_nvp_image((3, 32, 32), checkerboard=checkerboard, **options))
 
 
-def build(name: str, path: Path) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    """Return the model, and its loss for images in [0, 1]."""
+def build(name: str, path: Path) -> Model:
+    """Return the model; it scores images in [0, 1]."""
     torch.manual_seed(0)
     if name == "real-nvp":
         model = peer(path)
 
-        def loss(x: Tensor) -> Tensor:
+        def score(x: Tensor) -> Tensor:
             z, log_det = model(x)
-            log_prob = -0.5 * (z.square() + torch.tensor(2 * torch.pi).log()).flatten(1).sum(-1)
-            return -(log_prob + log_det).mean()
+            return -0.5 * (z.square() + torch.tensor(2 * torch.pi).log()).flatten(1).sum(-1) + log_det
 
-        return model, loss
+        def draw(count: int) -> Tensor:
+            return model(torch.randn(count, 3, 32, 32), reverse=True)[0]
+
+        return Model(name, model, score, draw)
     cut, memory = name.split(", ")
     flow = pf.save_memory(ours(PARTITIONS[cut]), memory)
 
-    def negative(x: Tensor) -> Tensor:
-        y = ((x * 255 + torch.rand_like(x)) / 256 * 0.9 + 0.05).logit()
-        return -flow().log_prob(y).mean()
+    def scored(x: Tensor) -> Tensor:
+        return flow().log_prob(((x * 255 + torch.rand_like(x)) / 256 * 0.9 + 0.05).logit())
 
-    return flow, negative
-
-
-def saved_bytes(loss: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor) -> int:
-    """Count the bytes of the storages that the backward pass keeps, parameters apart."""
-    known = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
-    kept: dict[int, tuple[int, Tensor]] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes(), tensor.detach()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        value = loss(x)
-    del value
-    return sum(size for size, _ in kept.values())
+    return Model(name, flow, scored, lambda count: flow().sample((count,)))
 
 
-def stepper(model: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
+def stepper(model: Model, x: Tensor) -> Callable[[], None]:
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
-        loss(x).backward()
+        (-model(x).mean()).backward()
         optimiser.step()
         optimiser.zero_grad()
 
     return step
-
-
-def peak_bytes(step: Callable[[], None]) -> int:
-    """Return the most that torch's CPU allocator held during `step` above what it holds after it."""
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
-    ) as profile:
-        step()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = list(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
-    return max(held) - held[-1]  # not the start: what was allocated before is freed without an event
 
 
 def main() -> None:
@@ -117,41 +89,33 @@ def main() -> None:
     parser.add_argument("path", type=Path, help="a clone of chrischute/real-nvp")
     parser.add_argument("--models", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=1, help="in each round")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     x = torch.rand(args.batch, 3, 32, 32)
     models = {name: build(name, args.path) for name in args.models}
-    steps = {name: stepper(*models[name], x) for name in models}
+    steps = {name: stepper(model, x) for name, model in models.items()}
     for step in steps.values():
         step()
     peaks = {name: peak_bytes(step) for name, step in steps.items()}
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(args.rounds):
-        for name, step in steps.items():
-            started = time.process_time()
-            for _ in range(args.steps):
-                step()
-            times[name].append((time.process_time() - started) / args.steps)
+    times = turns(steps, args.rounds)
 
-    def ratio(name: str, other: str) -> str:
-        if name == other or not {name, other} <= set(times):
-            return ""
-        return f"{statistics.median(a / b for a, b in zip(times[name], times[other], strict=True)):.2f}"
+    def against(name: str, above: str, below: str) -> str:
+        known = above != below and {above, below} <= set(times)
+        return ratio(times[above], times[below]) if known else ""
 
     rows = []
-    for name, (model, loss) in models.items():
+    for name, model in models.items():
+        saved = saved_bytes(lambda model=model: -model(x).mean(), model)
         plain = name.split(", ")[0] + ", plain"
-        seconds, saved = statistics.median(times[name]), saved_bytes(loss, model, x)
         rows.append(
             [
                 name,
-                f"{sum(p.numel() for p in model.parameters()):,}",
-                f"{seconds * 1e3:.0f}",
-                ratio("real-nvp", name),
-                ratio(name, plain),
+                f"{model.num_parameters:,}",
+                f"{statistics.median(times[name]) * 1e3:.0f}",
+                against(name, "real-nvp", name),
+                against(name, name, plain),
                 f"{saved / 1e6:.1f}",
                 f"{peaks[name] / 1e6:.1f}",
             ]

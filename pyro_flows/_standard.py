@@ -65,8 +65,10 @@ class _Standard(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of events, of shape (*sample_shape, *batch_shape)."""
         log_prob = self._score(value, len(self._event_shape))
-        batch = torch.broadcast_shapes(log_prob.shape, self._batch_shape)
-        return log_prob if batch == log_prob.shape else log_prob.expand(batch)
+        batch = self._batch_shape
+        if log_prob.shape[log_prob.dim() - len(batch) :] == batch:  # `broadcast_shapes` takes time
+            return log_prob
+        return log_prob.expand(torch.broadcast_shapes(log_prob.shape, batch))
 
 
 def _sum(elements: Tensor, event_dim: int) -> Tensor:

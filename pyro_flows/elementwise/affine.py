@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .base import Elementwise
@@ -43,17 +44,18 @@ class Affine(Elementwise):
     def forward(self, x: Tensor, params: Tensor, event_dim: int = 1) -> tuple[Tensor, Tensor]:
         """Return (x − t) · exp(−s) and −s."""
         shift, raw = params.unbind(-1 - event_dim)
-        negated = -self._log_scale(raw)
+        negated = self._log_scale(raw, -1.0)
         return (x - shift) * negated.exp(), negated
 
     def inverse(self, y: Tensor, params: Tensor, event_dim: int = 1) -> tuple[Tensor, Tensor]:
         """Return y · exp(s) + t and s."""
         shift, raw = params.unbind(-1 - event_dim)
-        log_scale = self._log_scale(raw)
-        return y * log_scale.exp() + shift, log_scale
+        log_scale = self._log_scale(raw, 1.0)
+        return torch.addcmul(shift, y, log_scale.exp()), log_scale
 
-    def _log_scale(self, raw: Tensor) -> Tensor:
-        return raw / (1 + raw.abs() / self.max_log_scale)
+    def _log_scale(self, raw: Tensor, sign: float) -> Tensor:
+        # ± a / (1 + |a| / b), in as few passes as there are operations.
+        return raw / torch.rsub(raw.abs(), sign, alpha=-sign / self.max_log_scale)
 
     def __repr__(self) -> str:
         return f"Affine(max_log_scale={self.max_log_scale})"

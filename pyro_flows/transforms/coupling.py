@@ -81,9 +81,8 @@ class Coupling(FlowTransform):
         """Return the passive part, the moved active part and the log-det, not yet merged."""
         params = self._params(passive, active, context)
         active, log_det = self._moved(active, params, inverse)
-        cut = active.dim() - self._active_dim
-        if passive.dim() != active.dim() or passive.shape[:cut] != active.shape[:cut]:
-            # The context has more batch dimensions than the event.
+        if context is not None:  # which may have more batch dimensions than the event
+            cut = active.dim() - self._active_dim
             passive = passive.expand(active.shape[:cut] + passive.shape[passive.dim() - self._active_dim :])
         return passive, active, log_det
 
@@ -114,13 +113,15 @@ class Coupling(FlowTransform):
         batch_dim = passive.dim() - self._active_dim
         if context is not None and self.context_shape is not None:
             batch_dim = max(batch_dim, context.dim() - len(self.context_shape))
-        batch = params.shape[:batch_dim]
-        wanted = Size([self.elementwise.num_params]) + active.shape[active.dim() - self._active_dim :]
-        if params.shape[batch_dim:].numel() != wanted.numel():
+        found = params.shape[batch_dim:]
+        wanted = Size([self.elementwise.num_params, *active.shape[active.dim() - self._active_dim :]])
+        if found == wanted:
+            return params
+        if found.numel() != wanted.numel():
             raise ValueError(
                 f"expected the conditioner to give {tuple(wanted)} values an event; got {tuple(params.shape)}"
             )
-        return params if params.dim() == batch_dim + len(wanted) else params.reshape(batch + wanted)
+        return params.reshape(params.shape[:batch_dim] + wanted)
 
 
 def coupling(
