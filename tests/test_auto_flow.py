@@ -61,6 +61,15 @@ def ready(model, *args, **options):
     return guide
 
 
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_a_guide_with_plates_is_set_up_by_its_first_step_of_svi(vectorize):
+    elbo = Trace_ELBO(num_particles=3, vectorize_particles=vectorize)
+    guide = AutoFlow(schools)
+    svi = SVI(schools, guide, pyro.optim.Adam({"lr": 1e-3}), elbo)
+    assert torch.tensor([svi.step() for _ in range(2)]).isfinite().all()
+    assert guide.initialised
+
+
 def perturb(guide):
     with torch.no_grad():
         for parameter in guide._built.parameters():

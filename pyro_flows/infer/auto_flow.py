@@ -125,7 +125,8 @@ class AutoFlow(AutoContinuous):
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         with torch.no_grad():
             super()._setup_prototype(*args, **kwargs)
-            self._create_plates(*args, **kwargs)
+            with poutine.block():  # who traces the guide's first call would see the plates twice
+                self._create_plates(*args, **kwargs)
             latents, trace = fixed_latents(self._bare_model[0], self.model, args, kwargs)
             loc = latents.unconstrain(latents.values(trace))[0]
         self._latents = latents
