@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import pyro_flows as pf
 from pyro_flows import transforms as tr
-from pyro_flows.ode import Adaptive, Hutchinson, RungeKutta
+from pyro_flows.ode import Adaptive, Checkpointed, Hutchinson, RungeKutta
 
 from .case import Case
 
@@ -48,6 +48,14 @@ CASES: dict[str, Case] = {
     "ffjord-adjoint": Case(
         "ffjord",
         lambda: _ffjord(2, Adaptive(rtol=1e-4, atol=1e-4, adjoint=True), context_dim=2),
+        (2,),
+        (2,),
+        tolerance=3e-2,
+        outside=SHARED_STEPS,
+    ),
+    "ffjord-checkpointed": Case(
+        "ffjord",
+        lambda: _ffjord(2, Checkpointed(rtol=1e-4, atol=1e-4), context_dim=2),
         (2,),
         (2,),
         tolerance=3e-2,

@@ -5,10 +5,11 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torchdiffeq._impl import rk_common
 
 import pyro_flows as pf
 from pyro_flows.nn import VelocityNet
-from pyro_flows.ode import Adaptive, Exact, Hutchinson, RungeKutta
+from pyro_flows.ode import Adaptive, Checkpointed, Exact, Hutchinson, RungeKutta
 from pyro_flows.transforms import NeuralODE
 
 from .case import perturb
@@ -137,6 +138,36 @@ def test_the_adjoint_gives_the_gradient(context_dim):
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("context_dim", [0, 2])
+@pytest.mark.parametrize("forwards", [False, True])
+def test_checkpoints_give_the_gradient_of_the_steps(context_dim, forwards, monkeypatch):
+    # Elsewhere torchdiffeq's gradient goes through the first step's length, too: a matter of the tolerance.
+    fixed = torch.no_grad()(rk_common._select_initial_step)
+    monkeypatch.setattr(rk_common, "_select_initial_step", fixed)
+    found, kept = [], []
+    for solver in (Adaptive(rtol=1e-3, atol=1e-3), Checkpointed(rtol=1e-3, atol=1e-3)):
+        flow = moved(solver, context_dim=context_dim)
+        y = torch.randn(20, 2, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+        leaf = torch.ones(20, 2).double().requires_grad_()
+        context = leaf.sin() if context_dim else None
+        size = 0
+
+        def count(tensor):
+            nonlocal size
+            size += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            x, log_det = (flow.forward_and_log_det if forwards else flow.inverse_and_log_det)(y, context)
+        kept.append(size)
+        before = flow.evaluations
+        wanted = [y, *flow.parameters(), *([leaf] if context_dim else [])]
+        found.append((x, log_det, torch.autograd.grad(x.square().sum() - log_det.sum(), wanted)))
+    torch.testing.assert_close(*found, atol=1e-10, rtol=1e-10)
+    assert kept[1] < kept[0] / 10
+    assert flow.evaluations > before
+
+
 @pytest.mark.parametrize("adjoint", [False, True])
 def test_the_field_is_asked_within_the_interval_only(adjoint):
     flow, seen = moved(Adaptive(adjoint=adjoint)), []
@@ -234,6 +265,14 @@ def test_a_solver_that_gives_up_says_so():
         flow.field.last.bias[0] = torch.nan
     with pytest.warns(UserWarning, match="gave up"):
         assert flow(torch.randn(4, 2).double()).isnan().all()
+
+
+def test_a_checkpointed_solver_that_gives_up_has_no_gradient():
+    flow = moved(Checkpointed(max_steps=3, rtol=1e-9, atol=1e-9))
+    with pytest.warns(UserWarning, match="max_num_steps"):
+        y = flow(torch.randn(4, 2).double())
+    assert y.isnan().all()
+    assert all(g.isnan().any() for g in torch.autograd.grad(y.sum(), list(flow.parameters())))
 
 
 def test_fit_names_an_ode_that_becomes_nan():

@@ -1,12 +1,14 @@
 """What a continuous flow is solved with: integrators, and ways to the trace of a Jacobian."""
 
 from .adaptive import Adaptive
+from .checkpointed import Checkpointed
 from .runge_kutta import RungeKutta
 from .solver import Derivative, Solver, State
 from .trace import Exact, Hutchinson, Trace, probed
 
 __all__ = [
     "Adaptive",
+    "Checkpointed",
     "Derivative",
     "Exact",
     "Hutchinson",

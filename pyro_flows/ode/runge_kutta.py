@@ -10,10 +10,10 @@ from torch import Tensor
 
 from .solver import Derivative, State
 
-__all__ = ["RungeKutta"]
+__all__ = ["RungeKutta", "Tableau", "advanced"]
 
 
-class _Tableau(NamedTuple):
+class Tableau(NamedTuple):
     """Each stage's time, how the stages before it enter it, and how all of them enter the step."""
 
     times: tuple[float, ...]
@@ -22,9 +22,9 @@ class _Tableau(NamedTuple):
 
 
 _METHODS = {
-    "euler": _Tableau((0.0,), ((),), (1.0,)),
-    "midpoint": _Tableau((0.0, 0.5), ((), (0.5,)), (0.0, 1.0)),
-    "rk4": _Tableau(
+    "euler": Tableau((0.0,), ((),), (1.0,)),
+    "midpoint": Tableau((0.0, 0.5), ((), (0.5,)), (0.0, 1.0)),
+    "rk4": Tableau(
         (0.0, 0.5, 0.5, 1.0), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)
     ),
 }
@@ -37,6 +37,15 @@ def _moved(state: State, slopes: Sequence[State], weights: Sequence[float], step
         if weight:
             moved = [part.add(k, alpha=weight * step) for part, k in zip(moved, slope, strict=True)]
     return tuple(moved)
+
+
+def advanced(f: Derivative, state: State, start: float, step: float, tableau: Tableau) -> State:
+    """Return s(start + step), given s(start) = `state`, by one step of the method."""
+    slopes: list[State] = []
+    for time, stage in zip(tableau.times, tableau.stages, strict=True):
+        t = state[0].new_full((), start + time * step)
+        slopes.append(f(t, _moved(state, slopes, stage, step)))
+    return _moved(state, slopes, tableau.weights, step)
 
 
 @dataclass(frozen=True)
@@ -74,12 +83,7 @@ class RungeKutta:
         self, f: Derivative, state: State, start: float, end: float, tensors: Sequence[Tensor] = ()
     ) -> State:
         """Return s(end), given s(start) = `state`."""
-        times, stages, weights = _METHODS[self.method]
         step = (end - start) / self.steps
         for i in range(self.steps):
-            slopes: list[State] = []
-            for time, stage in zip(times, stages, strict=True):
-                t = state[0].new_full((), start + (i + time) * step)
-                slopes.append(f(t, _moved(state, slopes, stage, step)))
-            state = _moved(state, slopes, weights, step)
+            state = advanced(f, state, start + i * step, step, _METHODS[self.method])
         return state
