@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 
 
 def turns(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return the CPU seconds that each run took in each round: they take turns, and the first warms up."""
-    names, seconds = list(runs), {name: [] for name in runs}
+    """Return the CPU seconds that each run took in each round, the one that warms up apart.
+
+    The order is drawn anew for each round: who runs after whom changes a short run by a tenth.
+    """
+    names, seconds, draw = list(runs), {name: [] for name in runs}, random.Random(0)
     for i in range(rounds + 1):
-        for name in names[i % len(names) :] + names[: i % len(names)]:
+        for name in draw.sample(names, len(names)):
             start = time.process_time()
             runs[name]()
             if i:

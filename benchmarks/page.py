@@ -1,7 +1,7 @@
 """The page: six representative rows, ours against every peer, then the cost with depth and with dimension.
 
     pip install nflows normflows zuko
-    python benchmarks/page.py                                  # --only moons-8 svi, --rounds 8, --uncompiled
+    python benchmarks/page.py                                  # --only moons-8 svi, --rounds 8, --steps 4
     python benchmarks/page.py --images /a/clone/of/real-nvp    # chrischute/real-nvp, for the row of images
 
 A training step is zero_grad, -log_prob(x).mean(), backward and one step of fused Adam; compiled, the loss is.
@@ -52,8 +52,7 @@ class Floor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.detach().requires_grad_(torch.is_grad_enabled())
         parts = {size: x[..., :size].contiguous() for size in set(self.passive)}
-        outputs = [net(parts[size]) for net, size in zip(self.nets, self.passive, strict=True)]
-        return torch.cat(outputs, -1).sum(-1)
+        return sum(net(parts[size]).sum(-1) for net, size in zip(self.nets, self.passive, strict=True))
 
 
 def floor(dim: int, depth: int, hidden: tuple[int, ...]) -> Model:
@@ -129,10 +128,10 @@ def cells(runs: Mapping[str, Callable[[], object]], rounds: int, count: int) -> 
 
 
 def row(
-    title: str, makers: Mapping[str, Callable[[], Model]], x: Tensor, args: argparse.Namespace, compiled: bool
+    title: str, makers: Mapping[str, Callable[[], Model]], x: Tensor, args: argparse.Namespace
 ) -> list[list[str]]:
     """Return the lines of one row of the page."""
-    models = ready(makers)
+    models = ready({name: make for name, make in makers.items() if name in (args.libraries or makers)})
     many = list(x.split(len(x) // args.steps))
     one = {  # a sample of an autoregressive flow takes as many passes as there are dimensions
         name: {"batches": many[: max(1, args.steps // 4)] if name == "samples/s" else many}
@@ -142,7 +141,7 @@ def row(
     jobs |= {"scores/s": scorer, "samples/s": sampler}
     columns: dict[str, dict[str, str]] = {}
     for what, job in jobs.items():
-        if what.startswith("compiled") and not compiled:
+        if what not in args.columns:
             continue
         batches = one[what]["batches"]
         runs = ready({name: partial(job, model, batches) for name, model in models.items()})
@@ -161,9 +160,9 @@ def coupling_row(title: str, args: argparse.Namespace) -> list[list[str]]:
     dim, depth, hidden, batch = COUPLINGS[title]
     makers = {name: partial(build, name, dim, depth, hidden) for name in BUILDERS}
     makers["floor"] = partial(floor, dim, depth, hidden)
-    # Rows of a rotated normal for want of data: no value below depends on what is learned.
+    # Noise for data: no figure of the page depends on what is learned.
     x = torch.randn(batch * args.steps, dim)
-    return row(title, makers, x, args, not args.uncompiled)
+    return row(title, makers, x, args)
 
 
 def autoregressive_row(title: str, args: argparse.Namespace) -> list[list[str]]:
@@ -172,15 +171,16 @@ def autoregressive_row(title: str, args: argparse.Namespace) -> list[list[str]]:
         name: partial(peers_autoregressive.build, family, name, 6, 5, (64, 64))
         for name in peers_autoregressive.FAMILIES[family]
     }
-    return row(title, makers, torch.randn(512 * args.steps, 6), args, not args.uncompiled)
+    return row(title, makers, torch.randn(512 * args.steps, 6), args)
 
 
 def image_row(args: argparse.Namespace) -> list[list[str]]:
-    args = argparse.Namespace(**{**vars(args), "steps": 1})
+    columns = [name for name in args.columns if not name.startswith("compiled")]  # compiling takes minutes
+    args = argparse.Namespace(**{**vars(args), "steps": 1, "columns": columns})
     names = {"ours": "depth, plain", "ours, rows": "rows, plain", "ours, checkpointed": "depth, checkpointed"}
     names["chrischute/real-nvp"] = "real-nvp"
     makers = {name: partial(real_nvp_images.build, kind, args.images) for name, kind in names.items()}
-    return row(IMAGES, makers, torch.rand(16, 3, 32, 32), args, compiled=False)
+    return row(IMAGES, makers, torch.rand(16, 3, 32, 32), args)
 
 
 def svi_table(args: argparse.Namespace) -> str:
@@ -217,12 +217,14 @@ def svi_table(args: argparse.Namespace) -> str:
     swap = torch.arange(10).roll(5)
     parameters = {}
 
-    def ours() -> Callable[[], None]:
+    def ours(name: str, compiled: bool) -> Callable[[], None]:
         guide = AutoFlow(model, transform)
         guide.initialise()
-        run = VIRun(model, guide, (), {}, VISettings(progress=False, seed=0), 0, None)
+        settings = VISettings(progress=False, seed=0, compile=compiled)
+        run = VIRun(model, guide, (), {}, settings, 0, None)
+        run.objective.prepare(settings.batch_size)
         run._optimizer()
-        parameters["ours"] = guide
+        parameters[name] = guide
 
         def steps() -> None:
             for _ in range(args.steps):
@@ -244,7 +246,8 @@ def svi_table(args: argparse.Namespace) -> str:
 
     iaf = "AutoIAFNormal under SVI"
     makers: dict[str, Callable] = {
-        "ours": ours,
+        "ours": partial(ours, "ours", False),
+        "ours, compiled": partial(ours, "ours, compiled", True),
         "ours under SVI": lambda: under_svi("ours under SVI", AutoFlow(model, transform)),
         "AutoNormalizingFlow under SVI": lambda: under_svi(
             "AutoNormalizingFlow under SVI", AutoNormalizingFlow(model, pyros)
@@ -288,7 +291,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--steps", type=int, default=8, help="batches a round")
-    parser.add_argument("--uncompiled", action="store_true")
+    parser.add_argument("--libraries", nargs="+", help="some of those of the rows' tables, ours among them")
+    parser.add_argument("--columns", nargs="+", choices=HEADER[4:], default=HEADER[4:])
     parser.add_argument("--images", type=Path, help="a clone of chrischute/real-nvp")
     args = parser.parse_args()
     torch.set_num_threads(1)

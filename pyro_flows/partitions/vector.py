@@ -43,7 +43,7 @@ class Halves(TwoSided):
     def cut(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return views of the two halves."""
         size = y.shape[-1]
-        first, second = y.split([size - size // 2, size // 2], -1)
+        first, second = y.split_with_sizes([size - size // 2, size // 2], -1)
         return first, second
 
     def join(self, first: Tensor, second: Tensor) -> Tensor:
