@@ -308,15 +308,11 @@ def test_goes_on_past_half_of_the_steps_only_where_it_is_not_near(monkeypatch):
 
 
 def test_the_rate_comes_down_twice():
-    guide = AutoFlow(funnel)
-    guide.setup()
-    run = vi_run.VIRun(funnel, guide, (), {}, settings(steps=1000, learning_rate=0.5), 0, None)
-    rates = []
-    for run.step in range(1000):
-        rates.append(run._rate())
-    assert max(rates[:500]) == pytest.approx(0.5, rel=1e-2)
-    assert max(rates[500:]) == pytest.approx(0.25, rel=1e-2)
-    assert (rates[499], rates[999]) == pytest.approx((0.005, 0.0025), rel=1e-2)
+    schedule = [VISettings(steps=1000).schedule(step) for step in range(1000)]
+    assert max(schedule[:500]) == pytest.approx(1.0, rel=1e-2)
+    assert max(schedule[500:]) == pytest.approx(0.5, rel=1e-2)
+    assert (schedule[499], schedule[999]) == pytest.approx((0.01, 0.005), rel=1e-2)
+    assert VISettings(steps=1).schedule(0) > 0
 
 
 def test_rare_heavy_weights_do_not_feign_convergence():

@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions.util import sum_rightmost
 from pyro.infer.autoguide import AutoContinuous
-from torch import Size, Tensor, nn
-from torch.distributions import Transform, biject_to
+from torch import Tensor, nn
+from torch.distributions import Transform
 
-from ..elementwise import Affine
-from ..families import nsf, real_nvp
 from ..flow import Flow
-from ..transform import FlowTransform
-from ..transforms import Chain, Monotone
 from ._program import is_latent, samples
 from .auto_flow import AutoFlow
+from .defaults import local_transform
+from .local_sites import LocalSites
 from .store import StoreEntry, unique_name
 
 __all__ = ["AutoAmortized"]
 
 _UNBUILT = "expected a guide that is set up: call guide.setup(*args) with the model's arguments"
 _GLOBAL_SCALE = 0.1  # of the unconstrained global variables at the start, as Pyro's guides have it
-
-
-def local_transform(dim: int, context_dim: int) -> FlowTransform:
-    """Return f(x; c) = exp(s(c)) h(x; c) + t(c): a conditional flow h, scaled and shifted by the context."""
-    widths = (64, 64)
-    if dim == 1:
-        inner = nsf(1, depth=1, hidden=widths, context_dim=context_dim, autoregressive=True)
-    else:
-        inner = real_nvp(dim, depth=4, hidden=widths, context_dim=context_dim, activation=nn.SiLU)
-    affine = Affine(5.0)
-    last = nn.Linear(widths[0], affine.num_params * dim)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    net = nn.Sequential(nn.Linear(context_dim, widths[0]), nn.SiLU(), last)
-    return Chain([inner, Monotone(affine, (dim,), net, context_dim=context_dim)])
-
-
-class _Local(NamedTuple):
-    """A local site: how its value follows from a slice of the row's unconstrained vector."""
-
-    name: str
-    shape: Size  # of the slice
-    event_dim: int
-    transform: Transform
 
 
 class AutoAmortized(nn.Module):
@@ -107,8 +79,7 @@ class AutoAmortized(nn.Module):
         self._name = unique_name(type(self).__name__)
         self._entry: StoreEntry | None = None
         self._parts: tuple[nn.ModuleDict, ...] = ()  # not a part of the state: the modules are, by themselves
-        self._sites: list[_Local] = []
-        self._frame: Any = None
+        self._sites: LocalSites | None = None
         self.globals: AutoContinuous | None = None
         self.flow: Flow | None = None
 
@@ -121,14 +92,12 @@ class AutoAmortized(nn.Module):
             sites = samples(poutine.trace(model).get_trace(*args, **kwargs))
             features = self.encoder(self._rows(*args, **kwargs)[:2])
         latent = {name: site for name, site in sites.items() if is_latent(site)}
-        local = {name: site for name, site in latent.items() if _frames(site)}
-        self._frame = _only_frame(local)
-        self._sites = [_local(site) for site in local.values()]
+        local = self._sites = LocalSites(latent)
         if features.dim() != 2:
             raise ValueError(f"expected features of shape (batch, k); got {tuple(features.shape)} of 2 rows")
         context_dim = features.shape[-1]
-        if len(local) < len(latent):
-            hidden = poutine.block(model, hide=list(local))
+        if len(local.sites) < len(latent):
+            hidden = poutine.block(model, hide=[site.name for site in local.sites])
             self.globals = AutoFlow(hidden) if self._make_global is None else self._make_global(hidden)
             if isinstance(self.globals, AutoFlow):
                 # Without the local variables there is no density to start from.
@@ -139,8 +108,7 @@ class AutoAmortized(nn.Module):
             with torch.no_grad(), poutine.block():
                 vector = self._global_vector(args, kwargs)[1]
             context_dim += 0 if vector is None else vector.shape[-1]
-        dim = sum(math.prod(site.shape) for site in self._sites)
-        transform = self._transform(dim, context_dim)
+        transform = self._transform(local.dim, context_dim)
         if getattr(transform, "context_shape", None) != (context_dim,):
             shape = getattr(transform, "context_shape", None)
             raise ValueError(f"expected a transform with a context of length {context_dim}; got {shape}")
@@ -158,9 +126,15 @@ class AutoAmortized(nn.Module):
             local = pyro.sample(
                 f"_{self._name}_local", self._conditional(features, vector), infer={"is_auxiliary": True}
             )
-            for name, value, log_density, event_dim in self._unpacked(local):
+            for name, value, log_density, event_dim in self._local.unpacked(local):
                 result[name] = pyro.sample(name, dist.Delta(value, log_density, event_dim))
         return result
+
+    @property
+    def _local(self) -> LocalSites:
+        if self._sites is None:
+            raise ValueError(_UNBUILT)
+        return self._sites
 
     def _announce(self) -> None:
         if self._entry is None:
@@ -196,7 +170,7 @@ class AutoAmortized(nn.Module):
         else:
             vector = self.globals.get_posterior().sample((num_samples, 1))
             local = self._conditional(self.encoder(rows), vector).sample()
-        return {name: value for name, value, _, _ in self._unpacked(local)}
+        return {name: value for name, value, _, _ in self._local.unpacked(local)}
 
     def _conditional(self, features: Tensor, vector: Tensor | None) -> dist.TorchDistribution:
         """Return the flow given features (rows, k) and global vectors (*particles, 1, d) or (d,)."""
@@ -219,40 +193,7 @@ class AutoAmortized(nn.Module):
     def _plate(self, size: int, args: Any, kwargs: Any) -> pyro.plate:
         if self._create_plates is not None:
             return self._create_plates(*args, **kwargs)
-        full = self._frame.full_size or self._frame.size
-        subsample = None if self._frame.size == full else min(self._frame.size, size)
-        return pyro.plate(self._frame.name, size, subsample_size=subsample, dim=-1)
-
-    def _unpacked(self, local: Tensor) -> Iterator[tuple[str, Tensor, Tensor, int]]:
-        """Yield name, value, log|det du/dx| and event_dim of each local site, from vectors (*batch, d)."""
-        start = 0
-        for name, shape, event_dim, transform in self._sites:
-            stop = start + math.prod(shape)
-            part = local[..., start:stop].reshape(local.shape[:-1] + shape)
-            value = transform(part)
-            log_det = transform.log_abs_det_jacobian(part, value)
-            yield name, value, -sum_rightmost(log_det, log_det.dim() - local.dim() + 1), event_dim
-            start = stop
-
-
-def _frames(site: Mapping[str, Any]) -> list[Any]:
-    return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
-
-
-def _only_frame(local: Mapping[str, Any]) -> Any:
-    """Return the plate that all local sites are in."""
-    if not local:
-        raise ValueError("expected a model with latent sites inside a plate; got none")
-    found = {name: [(frame.name, frame.dim) for frame in _frames(site)] for name, site in local.items()}
-    first = next(iter(found.values()))
-    if any(plates != first for plates in found.values()) or len(first) > 1 or first[0][1] != -1:
-        raise ValueError(f"expected local sites in one and the same plate, at dimension −1; got {found}")
-    return _frames(next(iter(local.values())))[0]
-
-
-def _local(site: Mapping[str, Any]) -> _Local:
-    fn, value = site["fn"], site["value"]
-    if fn.support.is_discrete:
-        raise ValueError(f"expected continuous local sites; got the discrete {site['name']!r}")
-    transform = biject_to(fn.support)
-    return _Local(site["name"], transform.inv(value).shape[1:], fn.event_dim, transform)
+        frame = self._local.frame
+        full = frame.full_size or frame.size
+        subsample = None if frame.size == full else min(frame.size, size)
+        return pyro.plate(frame.name, size, subsample_size=subsample, dim=-1)

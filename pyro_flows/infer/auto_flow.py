@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoContinuous, init_to_median
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.distributions import Transform
 
-from ..elementwise import Affine, PowerTails, RationalQuadratic
-from ..families import real_nvp
 from ..flow import Flow, FlowDistribution
 from ..transform import FlowTransform
-from ..transforms import Chain, Monotone
+from ..transforms import Chain
+from .defaults import default_transform
 from .density import LogDensity
 from .frame import Frame
 from .gaussian import best_gaussian, simple_gaussians
@@ -25,19 +24,11 @@ from .latents import Latents
 from .store import StoreEntry, unique_name
 from .structure import fixed_latents, or_zero
 
-__all__ = ["AutoFlow", "default_transform"]
+__all__ = ["AutoFlow"]
 
 _UNBUILT = "expected a guide that is set up: call guide.setup(*args) with the model's arguments"
 MOST_DENSE = 200  # dimensions, above which no d × d matrix is made
 QUANTILE_DRAWS = 8192
-
-
-def default_transform(dim: int) -> FlowTransform:
-    """Return the flow that `AutoFlow` takes by default for `dim` latent dimensions."""
-    if dim == 1:
-        # With nothing to condition on, tails that are not Gaussian must come from the map itself.
-        return Chain([Monotone(g, (1,)) for g in (RationalQuadratic(bins=16), PowerTails())])
-    return real_nvp(dim, depth=8, hidden=(32, 32), activation=nn.SiLU, elementwise=Affine(3.0))
 
 
 class AutoFlow(AutoContinuous):

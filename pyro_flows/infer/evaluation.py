@@ -14,6 +14,7 @@ from pyro.poutine import Trace
 from torch import Size, Tensor
 
 from ._program import Program, is_data, is_deterministic, is_latent, plain, samples
+from ._shapes import Shapes
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -96,7 +97,7 @@ def evaluate(
     with torch.no_grad(), pyro.validation_enabled(False):
         alone = program.traces(plain)
         program.check(*alone)
-        shapes = _Shapes.of(alone)
+        shapes = Shapes.of(alone)
         predict = predict and program.predicts(alone[0])
         try:
             parts = [
@@ -113,57 +114,7 @@ def evaluate(
     return _joined(parts)
 
 
-@dataclass(frozen=True)
-class _Shapes:
-    """What the sites look like in a single run: everything else is measured against that."""
-
-    values: dict[str, Size]
-    batches: dict[str, Size]
-    plates: dict[str, dict[int, str]]
-    event_dims: dict[str, int]
-    nesting: int  # batch dimensions, of all sites together
-
-    @classmethod
-    def of(cls, alone: tuple[Trace, Trace]) -> _Shapes:
-        values, batches, plates, event_dims = {}, {}, {}, {}
-        for trace in alone:  # the model's word is the last
-            for name, site in samples(trace).items():
-                shape, frames = site["value"].shape, [f for f in site["cond_indep_stack"] if f.vectorized]
-                values[name], batches[name] = shape, site["log_prob"].shape
-                plates[name] = {frame.dim: frame.name for frame in frames}
-                event_dims[name] = site["fn"].event_dim
-                spans = all(len(shape) >= -f.dim and shape[f.dim] == f.size for f in frames)
-                if is_deterministic(site) and spans:
-                    event_dims[name] = 0  # where nobody says, Pyro takes all of it for event
-        dims = [len(batch) for batch in batches.values()]
-        dims += [-dim for frames in plates.values() for dim in frames]
-        return cls(values, batches, plates, event_dims, max(dims, default=0))
-
-    def per_draw(self, tensor: Tensor, shape: Size, event_dim: int, draws: int | None) -> Tensor:
-        """Return `tensor`, of a run over many draws at once or of one alone, with shape (draws, *shape)."""
-        if draws is None:
-            return tensor.reshape(1, *shape)
-        if tensor.numel() == shape.numel():  # it does not depend on the draw
-            return tensor.reshape(shape).expand(draws, *shape)
-        if tensor.shape[0] == draws and tensor.numel() == draws * shape.numel():
-            return tensor.reshape(draws, *shape)
-        if tensor.dim() <= self.nesting + event_dim:
-            return tensor.expand(shape).expand(draws, *shape)
-        # Between the draws and the site's own dimensions stand ones, for the plates that it is not in.
-        kept = tensor.shape[1:]
-        surplus = max(len(kept) - len(shape), 0)
-        return tensor.reshape(tensor.shape[0], *kept[surplus:]).expand(draws, *shape)
-
-    def sums(self, log_prob: Tensor, draws: int | None) -> Tensor:
-        """Return (draws,) from the log-densities of a site, which may lack the dimension of draws."""
-        if draws is None:
-            return log_prob.sum().reshape(1)
-        if log_prob.dim() <= self.nesting:
-            return log_prob.sum().expand(draws)
-        return log_prob.reshape(log_prob.shape[0], -1).sum(-1).expand(draws)
-
-
-def _together(program: Program, shapes: _Shapes, draws: int, predict: bool, *, check: bool) -> Evaluation:
+def _together(program: Program, shapes: Shapes, draws: int, predict: bool, *, check: bool) -> Evaluation:
     def many(fn: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with pyro.plate(_PLATE, draws, dim=-shapes.nesting - 1):
@@ -179,7 +130,7 @@ def _together(program: Program, shapes: _Shapes, draws: int, predict: bool, *, c
     return result
 
 
-def _compare(program: Program, q: Trace, result: Evaluation, shapes: _Shapes, draws: int, i: int) -> None:
+def _compare(program: Program, q: Trace, result: Evaluation, shapes: Shapes, draws: int, i: int) -> None:
     """Raise where draw i scores differently alone."""
     fixed = q.copy()
     for name, site in samples(q).items():
@@ -193,12 +144,12 @@ def _compare(program: Program, q: Trace, result: Evaluation, shapes: _Shapes, dr
             raise ValueError(f"a draw has {what} {expected:.6g} alone and {got:.6g} among others")
 
 
-def _alone(program: Program, shapes: _Shapes, predict: bool) -> Evaluation:
+def _alone(program: Program, shapes: Shapes, predict: bool) -> Evaluation:
     q, p = program.traces(plain)
     return _collect(q, p, program.prediction(plain, q) if predict else None, shapes, None)
 
 
-def _collect(q: Trace, p: Trace, prediction: Trace | None, shapes: _Shapes, draws: int | None) -> Evaluation:
+def _collect(q: Trace, p: Trace, prediction: Trace | None, shapes: Shapes, draws: int | None) -> Evaluation:
     def value(name: str, site: Mapping[str, Any]) -> Tensor:
         return shapes.per_draw(site["value"], shapes.values[name], site["fn"].event_dim, draws)
 

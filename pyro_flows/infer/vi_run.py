@@ -16,7 +16,6 @@ from ..training import NonFiniteLoss
 from ..training import checkpoint as files
 from ..training.progress import progress_bar
 from ..training.random import seed_generators
-from ..training.settings import cosine
 from .auto_flow import AutoFlow
 from .density import LogDensity
 from .psis import psis
@@ -123,7 +122,7 @@ class VIRun:
             self.step += 1
             self.history.steps += 1
             bar.update(1)
-            if self.step % CHECK_EVERY == 0 or self.step in (self.half, self.settings.steps):
+            if self.step % CHECK_EVERY == 0 or self.step in (self.settings.half, self.settings.steps):
                 self._seed(2)
                 self._check()
                 bar.set_postfix_str(f"ELBO {self.elbo[-1]:.3f}, half variance {self.half_variance[-1]:.4f}")
@@ -131,24 +130,14 @@ class VIRun:
                     self._save()
 
     @property
-    def half(self) -> int:
-        """Steps of the first of the two ways down from the learning rate."""
-        return (self.settings.steps + 1) // 2
-
-    @property
     def enough(self) -> bool:
         """Whether to end this fit."""
-        near = self.step == self.half and self.half_variance[-1] <= NEAR * self.settings.tolerance
+        near = self.step == self.settings.half and self.half_variance[-1] <= NEAR * self.settings.tolerance
         return self.converged or near or self.step >= self.settings.steps
-
-    def _rate(self) -> float:
-        if self.step < self.half:
-            return self.rate * cosine(self.step / self.half)
-        return self.rate / 2 * cosine((self.step - self.half) / (self.settings.steps - self.half))
 
     def _step(self) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = self.rate * self.settings.schedule(self.step)
         loss = self.objective.loss(self.settings.batch_size)
         self.optimizer.zero_grad()
         loss.backward()
@@ -177,7 +166,7 @@ class VIRun:
 
     def _check(self) -> None:
         weights = self.objective.weights(CHECK_DRAWS)
-        wanted = self.settings.tolerance * (NEAR if self.step == self.half else 1)
+        wanted = self.settings.tolerance * (NEAR if self.step == self.settings.half else 1)
         if float(weights.var() / 2) <= wanted:  # which rare, heavy weights can feign
             weights = self.objective.weights(FINAL_DRAWS)
         elbo, half_variance = float(weights.mean()), float(weights.var() / 2)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from ..training.settings import cosine
+
 __all__ = ["VIHistory", "VISettings"]
 
 
@@ -59,6 +61,17 @@ class VISettings:
             raise TypeError(f"expected compile as True, False or a backend's name; got {self.compile!r}")
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise ValueError(f"expected a seed in [0, 2³²); got {self.seed}")
+
+    @property
+    def half(self) -> int:
+        """How many steps the first half has."""
+        return (self.steps + 1) // 2
+
+    def schedule(self, step: int) -> float:
+        """Return the share of the learning rate that `step` takes."""
+        if step < self.half:
+            return cosine(step / self.half)
+        return 0.5 * cosine((step - self.half) / (self.steps - self.half))
 
 
 @dataclass
