@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch.utils.data import TensorDataset
 
 import pyro_flows as pf
@@ -67,6 +68,7 @@ def fit(norm, path=None, **options):
 
 CASES = {
     "batch norm": {"norm": pf.transforms.BatchNorm, "batch_size": 18},
+    "compiled": {"norm": pf.transforms.BatchNorm, "batch_size": 18, "compile": "aot_eager"},
     "act norm": {"norm": pf.transforms.ActNorm, "batch_size": 18},
     "images": {"norm": pf.transforms.BatchNorm, "batch_size": 8, "images": "real", "ema": 0.9},
     "images, Real NVP": {"norm": None, "batch_size": 8, "images": "real", "epochs": 2},
@@ -108,6 +110,7 @@ def act(folder):
     mine = f"rank-{rank}"
     os.mkdir(mine)  # each has its own view of the checkpoint's folder: the first one's counts
     results = {name: fit(**case) for name, case in CASES.items()}
+    results["graphs"] = counters["stats"]["unique_graphs"]
     results["noisy"] = fit(**NOISY)
     save, saved = checkpoint.save, []
 
@@ -151,6 +154,10 @@ def test_two_ranks_agree_with_one(ranks, case):
     print(case, spread(alone, one), spread(one, two))
     assert spread(one, two) == 0
     assert spread(alone, one) < 1e-6
+
+
+def test_two_ranks_compile_one_graph_each(ranks):
+    assert [rank["graphs"] for rank in ranks[0]] == [1, 1]
 
 
 def test_two_ranks_with_noise_of_their_own_end_alike(ranks):
