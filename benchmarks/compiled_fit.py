@@ -68,6 +68,15 @@ def schools() -> None:
         pyro.sample("y", dist.Normal(mu + tau * theta, errors), obs=effects)
 
 
+X, Y = torch.randn(1000, 30), torch.randint(2, (1000,)).float()
+
+
+def logistic() -> None:
+    scale = pyro.sample("scale", dist.HalfNormal(1.0))
+    weights = pyro.sample("weights", dist.Normal(torch.zeros(30), scale[..., None]).to_event(1))
+    pyro.sample("y", dist.Bernoulli(logits=weights @ X.mT).to_event(1), obs=Y)
+
+
 def variational(model: Callable[[], None]) -> Callable[[bool], Trained]:
     def build(compile: bool) -> Trained:
         torch.manual_seed(0)
@@ -107,6 +116,7 @@ ROWS = {
         lambda: pf.glow((3, 16, 16), levels=2, depth=4, width=32), torch.randn(32, 3, 16, 16)
     ),
     "schools": variational(schools),
+    "logistic, dim-31": variational(logistic),
 }
 
 

@@ -128,6 +128,14 @@ def test_many_fits_in_one_process():
     assert graphs() == 4
 
 
+def test_weights_that_explode_are_taken_back():
+    flow = pf.Flow(pf.real_nvp(2, depth=2, hidden=(8,)))
+    options = {"learning_rate": 1e30, "validation": 0, "progress": False, "batch_size": 32}
+    with pytest.raises(pf.training.NonFiniteLoss, match="smaller learning_rate"):
+        pf.fit(flow, runs.DATA, compile="eager", **options)
+    assert bool(flow().log_prob(runs.DATA).isfinite().all())
+
+
 def by_the_data(flow, x, context):
     return -flow(context).log_prob(x) * (2 if x.mean() > 100 else 1)
 
