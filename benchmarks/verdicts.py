@@ -39,7 +39,7 @@ import pyro_flows as pf
 from pyro_flows.diagnostics.report import BAD, GOOD, USABLE
 
 SVI_STAGES = (0, 30, 100, 300, 1000, 2000)
-FIT_STAGES = (0, 30, 100, 2000)
+FIT_STAGES = (0, 60, 200, None)  # None: the defaults
 DISTURBED = [(move, 1.0) for move in (0.04, 0.08, 0.12, 0.2)] + [
     (0.0, r) for r in (0.96, 0.92, 0.88, 1.08, 1.15)
 ]
@@ -152,9 +152,10 @@ def by_fit_vi(transform: Callable | None, problem: Problem) -> Stages:
     guide = pf.infer.AutoFlow(problem.model, transform)
     guide.initialise()
     for stage in FIT_STAGES:
-        if stage:
-            pf.infer.fit_vi(problem.model, guide, settings=pf.infer.VISettings(steps=stage, progress=False))
-        yield str(stage), guide
+        if stage != 0:
+            steps = {} if stage is None else {"steps": stage}
+            pf.infer.fit_vi(problem.model, guide, settings=pf.infer.VISettings(progress=False, **steps))
+        yield "defaults" if stage is None else str(stage), guide
 
 
 def flow_and_disturbed(problem: Problem) -> Stages:
@@ -245,6 +246,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--draws", type=int, default=4000)
     parser.add_argument("--only", nargs="*", help="names of posteriors")
+    parser.add_argument("--guides", nargs="*", default=list(GUIDES), choices=list(GUIDES), metavar="GUIDE")
     parser.add_argument("--json", type=Path, help="where to write every fit's figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -256,10 +258,10 @@ def main() -> None:
             continue
         problem = make()
         for seed in range(options.seeds):
-            for kind, train in GUIDES.items():
+            for kind in options.guides:
                 pyro.set_rng_seed(seed)
                 pyro.clear_param_store()
-                for stage, guide in train(problem):
+                for stage, guide in GUIDES[kind](problem):
                     fit = {"posterior": name, "guide": kind, "stage": stage, "seed": seed}
                     rows.append(fit | judged(problem, guide, options.draws))
         if options.json:
