@@ -48,7 +48,8 @@ def report(
     draws: the gap between log evidence and ELBO is at most 0.05 nats, the effective sample size 80 % of the
     draws, importance correction moves no mean by more than 0.05 standard deviations and no standard deviation
     by more than 5 %, and k̂ < 0.7 or the gap is below 0.005. Usable means that corrected draws
-    (`Importance.resample`) may be: k̂ < 0.75 and an effective sample size of 5 %.
+    (`Importance.resample`) may be: k̂ < 0.75 and an effective sample size of 10 %. Their means err by about
+    one standard deviation over the root of that size.
 
     Weights see only where the guide puts draws. So the draws are spread out too, to 2, 4 and 8 times their
     width, to see whether there is more evidence further out; in many dimensions they will not find it. A mode
@@ -141,9 +142,9 @@ def _judge_one(result: Importance) -> tuple[str, list[str]]:
         return GOOD, [text for _, text, _ in checks]
     reasons = [f"{text}; good is {bound}" for passed, text, bound in checks if not passed]
     reasons += [result.problem] if result.problem else []
-    if result.khat < 0.75 and share >= 0.05:
+    if result.khat < 0.75 and share >= 0.1:
         return USABLE, [*reasons, f"{k} and effective sample size {result.ess:.0f}: enough to correct"]
-    failed = "k̂ ≥ 0.75" if result.khat >= 0.75 else "an effective sample size below 5 %"
+    failed = "k̂ ≥ 0.75" if result.khat >= 0.75 else "an effective sample size below 10 %"
     return BAD, [*reasons, f"{failed}: the weights are too uneven to correct anything"]
 
 
