@@ -33,10 +33,12 @@ def fit(
     most 20,000 rows or 2,000 images of them) before each validation. Works under `torchrun` and
     `accelerate launch` as it is: the processes share each batch.
 
-    With ``compile=True`` torch makes one graph of the loss and its gradient, before the first step, with the
+    With ``compile=True`` torch makes one graph of the loss and its gradient before the first step, with the
     same results to rounding. All batches are of one size, so it never compiles again. Where it cannot, or
-    under `save_memory`, a warning says why and the training is eager. `History.compile_seconds` tells the
-    cost, which a machine pays once for each network and batch size: later runs find most of it on disk.
+    under `save_memory`, a warning says why and the training is eager. On a CPU it makes steps of dense nets
+    1.4 to 2.4 times as fast and those of convolutions no faster, and pays after some ten thousand steps, or
+    about a thousand where the same network and batch size have been compiled on the machine before;
+    `History.compile_seconds` tells what it took. The loss is called once more, for compiling.
 
     Args:
         flow: a `Flow`; trained in place, on the device and in the dtype of its parameters.
