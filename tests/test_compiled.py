@@ -179,10 +179,11 @@ def test_a_failure_in_the_backward_pass_leaves_no_trace():
 
 
 def test_nothing_is_compiled_again_in_silence(double):
-    with pytest.warns(UserWarning, match="recompile"):
+    with pytest.warns(UserWarning, match="recompile") as caught:
         _, history = fit(loss=Annealed(), compile=STRUCTURE)
     assert graphs() == 1
     assert history.steps == 6  # the rest of them eagerly
+    assert [w.filename for w in caught] == [__file__]
 
 
 def test_no_compiler(monkeypatch):
