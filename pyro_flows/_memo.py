@@ -79,8 +79,10 @@ def fingerprint(module: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
             tensors += inside["constants"]
         if here._modules:
             modules += [child for child in here._modules.values() if child is not None]
-    for tensor in tensors:
-        marks += (id(tensor), version(tensor), tensor.data_ptr(), tensor.requires_grad)
+    try:
+        marks += [(id(t), t._version, t.data_ptr(), t.requires_grad) for t in tensors]
+    except RuntimeError:  # tensors of inference mode have no version
+        marks += [(id(t), version(t), t.data_ptr(), t.requires_grad) for t in tensors]
     return tuple(marks), tensors
 
 
