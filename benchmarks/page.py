@@ -7,8 +7,8 @@
 A training step is zero_grad, -log_prob(x).mean(), backward and one step of fused Adam; compiled, the loss is.
 Scores and samples are rows without a gradient, eager. Libraries take turns in rounds within one process and
 one thread, by the process's CPU time. A cell has the median speed, and the median and the quartiles of the
-rounds' ratios, ours ÷ it. "floor" is the arithmetic alone: the same nets on inputs of the same shape, with
-the gradients that they send to one another, and nothing in between. MB are those saved for the backward pass.
+rounds' ratios, ours ÷ it. "floor" is the arithmetic alone: the same nets, one after the other, and
+nothing in between. MB are those saved for the backward pass.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HEADER = ["row", "library", "parameters", "MB", "steps/s", "compiled steps/s", "
 
 
 class Floor(nn.Module):
-    """The nets of our couplings, and no coupling."""
+    """The nets of our couplings, each reading what it needs of the one before, and no coupling."""
 
     def __init__(self, dim: int, depth: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
@@ -50,9 +50,9 @@ class Floor(nn.Module):
         self.passive = [net.first.in_features for net in self.nets]
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.detach().requires_grad_(torch.is_grad_enabled())
-        parts = {size: x[..., :size].contiguous() for size in set(self.passive)}
-        return sum(net(parts[size]).sum(-1) for net, size in zip(self.nets, self.passive, strict=True))
+        for net, size in zip(self.nets, self.passive, strict=True):
+            x = net(x[..., :size])
+        return x.sum(-1)
 
 
 def floor(dim: int, depth: int, hidden: tuple[int, ...]) -> Model:
@@ -122,7 +122,8 @@ def cells(runs: Mapping[str, Callable[[], object]], rounds: int, count: int) -> 
     seconds = turns(runs, rounds)
     found = {}
     for name, taken in seconds.items():
-        speed = f"{count / statistics.median(taken):,.0f}"
+        rate = count / statistics.median(taken)
+        speed = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
         found[name] = speed if name == "ours" else f"{speed}; {ratio(taken, seconds['ours'])}"
     return found
 

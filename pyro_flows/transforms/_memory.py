@@ -71,15 +71,18 @@ class _Layer:
         self.parameters: list[Tensor] = []
         self.buffers: list[Tensor] = []
         modules: list[nn.Module] = [step.part]
-        while modules:  # `modules()` takes several times as long
+        while modules:  # `modules()` takes several times as long, and most have next to nothing
             m = modules.pop()
             self.modes.append(m.training)
-            self.parameters += [p for p in m._parameters.values() if p is not None]
-            if m.training and isinstance(m, _TRACKING):
-                self.tracking.append(m)
-            else:
-                self.buffers += [b for b in m._buffers.values() if b is not None]
-            modules += [child for child in m._modules.values() if child is not None]
+            if m._parameters:
+                self.parameters += [p for p in m._parameters.values() if p is not None]
+            if m._buffers:
+                if m.training and isinstance(m, _TRACKING):
+                    self.tracking.append(m)
+                else:
+                    self.buffers += [b for b in m._buffers.values() if b is not None]
+            if m._modules:
+                modules += [child for child in m._modules.values() if child is not None]
         self.tensors = [t for t in (*self.parameters, *self.buffers) if t.requires_grad]
 
     def statistics(self) -> Statistics:
