@@ -142,7 +142,15 @@ def measure(builders: dict[str, Callable[[], Model]], args: argparse.Namespace) 
     contestants = []
     for name, builder in builders.items():
         torch.manual_seed(1)
-        contestants.append(Contestant(name, builder(), lr=args.lr, compiled=args.compile))
+        one = Contestant(name, builder(), lr=args.lr, compiled=args.compile)
+        try:
+            one.train([moons.sample((args.batch,))])
+        except RuntimeError as error:
+            if not args.compile:
+                raise
+            print(f"{name} does not compile: {str(error)[:100]}", file=sys.stderr, flush=True)
+            continue
+        contestants.append(one)
     torch.manual_seed(0)
     for what, rounds in (("train", args.rounds), ("score", 4), ("sample", 4)):
         for i in range(rounds + 1):
