@@ -144,7 +144,7 @@ def measure(builders: dict[str, Callable[[], Model]], args: argparse.Namespace) 
         torch.manual_seed(1)
         one = Contestant(name, builder(), lr=args.lr, compiled=args.compile)
         try:
-            one.train([moons.sample((args.batch,))])
+            one.train([moons.sample((args.batch,)) for _ in range(3)])
         except RuntimeError as error:
             if not args.compile:
                 raise

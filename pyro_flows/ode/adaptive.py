@@ -35,7 +35,8 @@ class Adaptive:
 
     All rows of a batch share each step, whose length the root mean square of their errors sets: what a
     row gets depends on the others, within the tolerance. Where the solver gives up, as it does on
-    weights that are NaN, it warns and returns NaN.
+    weights that are NaN, it warns and returns NaN. torchdiffeq writes in place, so that `torch.compile`
+    cannot take it: `RungeKutta` compiles.
 
     Chen, Rubanova, Bettencourt & Duvenaud, "Neural Ordinary Differential Equations", 2018,
     arXiv:1806.07366; Kidger, Chen & Lyons, "“Hey, that's not an ODE”: Faster ODE Adjoints via Seminorms",
