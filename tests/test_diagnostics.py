@@ -316,6 +316,18 @@ def test_verdicts_with_reasons(guide, verdict, words, capsys):
     assert str(report).startswith(f"Verdict: {verdict}\n  - ")
 
 
+def test_a_high_khat_beside_a_small_gap_is_told():
+    def heavier():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0).mask(False))
+        parts = dist.Normal(0.0, torch.tensor([1.0, 3.0])).log_prob(x[..., None])
+        pyro.factor("tails", (parts + torch.tensor([0.99, 0.01]).log()).logsumexp(-1))
+
+    result = pf.infer.importance(heavier, lambda: pyro.sample("x", dist.Normal(0.0, 1.0)))
+    report = pf.diagnostics.judge([result])
+    assert report.verdict == "good"
+    assert report.reasons[-1] == f"k̂ = {result.khat:.2f}, which so small a gap outweighs"
+
+
 def two_modes():
     x = pyro.sample("x", dist.Normal(0.0, 1.0).mask(False))
     parts = dist.Normal(torch.tensor([-5.0, 5.0]), 1.0).log_prob(x[..., None])

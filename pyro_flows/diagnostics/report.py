@@ -139,7 +139,10 @@ def _judge_one(result: Importance) -> tuple[str, list[str]]:
         (tail, k, "below 0.7, or the log evidence within 0.005 of the ELBO"),
     ]
     if all(passed for passed, _, _ in checks):
-        return GOOD, [text for _, text, _ in checks]
+        told = [text for _, text, _ in checks]
+        if not constant and result.khat >= 0.7:
+            told[-1] += ", which so small a gap outweighs"
+        return GOOD, told
     reasons = [f"{text}; good is {bound}" for passed, text, bound in checks if not passed]
     reasons += [result.problem] if result.problem else []
     if result.khat < 0.75 and share >= 0.1:
