@@ -316,16 +316,31 @@ def test_verdicts_with_reasons(guide, verdict, words, capsys):
     assert str(report).startswith(f"Verdict: {verdict}\n  - ")
 
 
-def test_a_high_khat_beside_a_small_gap_is_told():
-    def heavier():
+def heavier(share, scale):
+    def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0).mask(False))
-        parts = dist.Normal(0.0, torch.tensor([1.0, 3.0])).log_prob(x[..., None])
-        pyro.factor("tails", (parts + torch.tensor([0.99, 0.01]).log()).logsumexp(-1))
+        parts = dist.Normal(0.0, torch.tensor([1.0, scale])).log_prob(x[..., None])
+        pyro.factor("tails", (parts + torch.tensor([1 - share, share]).log()).logsumexp(-1))
 
-    result = pf.infer.importance(heavier, lambda: pyro.sample("x", dist.Normal(0.0, 1.0)))
-    report = pf.diagnostics.judge([result])
-    assert report.verdict == "good"
-    assert report.reasons[-1] == f"k̂ = {result.khat:.2f}, which so small a gap outweighs"
+    return model
+
+
+def test_a_high_khat_beside_a_small_gap_is_told():
+    found = pf.diagnostics.report(heavier(0.01, 3.0), lambda: pyro.sample("x", dist.Normal(0.0, 1.0)))
+    assert found.verdict == "good"
+    assert found.reasons[-1] == f"k̂ = {found.results[0].khat:.2f}, which so small a gap outweighs"
+
+
+@pytest.mark.parametrize("share", [0.01, 0.03])
+def test_missed_tails_show_when_draws_are_spread(share):
+    """The weights themselves hardly differ: the gap is below 0.003 nats."""
+    found = pf.diagnostics.report(heavier(share, 5.0), lambda: pyro.sample("x", dist.Normal(0.0, 1.0)))
+    assert found.results[0].gap < 0.003
+    assert found.verdict == "do not trust"
+    assert "times their width find a standard deviation" in found.reasons[0]
+    wanted = (1 - share + share * 25) ** 0.5
+    seen = pf.infer.widen(found.results[0], heavier(share, 5.0), factor=4.0)
+    assert seen.spread.item() == pytest.approx(wanted, abs=4 * seen.spread_error.item())
 
 
 def two_modes():
@@ -345,7 +360,7 @@ def test_a_missed_mode_shows_when_draws_are_spread_and_in_independent_fits(capsy
     assert alone.verdict == "do not trust"
     assert "misses a part of the posterior" in alone.reasons[0]
     # With 0.7 of the mass in reach, the rest is log(1 / 0.7) = 0.36 nats; in double the width it is found.
-    found = pf.infer.widen(weighed, two_modes, factor=8.0)
+    found = pf.infer.widen(weighed, two_modes, factor=8.0).smoothed
     assert found.log_mean - weighed.log_evidence == pytest.approx(math.log(1 / 0.7), abs=0.15)
     both = pf.diagnostics.report(two_modes, [mode(-5.0), mode(5.0)])
     assert both.verdict == "do not trust"

@@ -18,6 +18,7 @@ USABLE = "usable after importance correction"
 BAD = "do not trust"
 _ORDER = (GOOD, USABLE, BAD)
 _FEWEST = 100
+_MISSED = "the guide misses a part of the posterior"
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,16 @@ def report(
     """Print how far to trust a guide: good, usable after importance correction, or not; and why.
 
     Good means that mean and standard deviation of every latent variable may be read off the guide's own
-    draws: the gap between log evidence and ELBO is at most 0.05 nats, the effective sample size 80 % of the
+    draws: the gap between log evidence and ELBO is at most 0.02 nats, the effective sample size 80 % of the
     draws, importance correction moves no mean by more than 0.05 standard deviations and no standard deviation
     by more than 5 %, and k̂ < 0.7 or the gap is below 0.005. Usable means that corrected draws
     (`Importance.resample`) may be: k̂ < 0.75 and an effective sample size of 10 %. Their means err by about
     one standard deviation over the root of that size.
 
     Weights see only where the guide puts draws. So the draws are spread out too, to 2, 4 and 8 times their
-    width, to see whether there is more evidence further out; in many dimensions they will not find it. A mode
-    that a guide misses also shows in independent fits whose log evidences disagree: give several guides.
+    width, to see whether there is more evidence further out, or a broader posterior; in many dimensions
+    they will not find it. A mode that a guide misses also shows in independent fits whose log evidences
+    disagree: give several guides.
 
     Args:
         model: the model.
@@ -128,7 +130,7 @@ def _judge_one(result: Importance) -> tuple[str, list[str]]:
     k = "the log weights are constant: k̂ has nothing to measure" if constant else f"k̂ = {result.khat:.2f}"
     tail = constant or result.khat < 0.7 or result.gap < 0.005
     checks = [
-        (result.gap <= 0.05, f"log evidence − ELBO = {result.gap:.3f} nats", "≤ 0.05"),
+        (result.gap <= 0.02, f"log evidence − ELBO = {result.gap:.3f} nats", "≤ 0.02"),
         (share >= 0.8, f"effective sample size = {100 * share:.0f} % of {n} draws", "≥ 80 %"),
         (shift <= 0.05, f"importance correction moves a mean by {shift:.3f} standard deviations", "≤ 0.05"),
         (
@@ -152,21 +154,24 @@ def _judge_one(result: Importance) -> tuple[str, list[str]]:
 
 
 def _missed(result: Importance, model: Callable[..., Any], args: Any, kwargs: Any) -> str | None:
-    """Say so where the guide made wider finds significantly more evidence than the guide."""
+    """Say so where the guide made wider finds significantly more evidence, or a broader posterior."""
     if not math.isfinite(result.log_evidence):
         return None
     for factor in (2.0, 4.0, 8.0):
         found = widen(result, model, args, kwargs, factor=factor)
-        if found is None or not math.isfinite(found.log_mean) or found.khat >= 0.7:
+        if found is None or not math.isfinite(found.smoothed.log_mean) or found.smoothed.khat >= 0.7:
             continue
-        size = math.exp(-float((2 * found.log_weights).logsumexp(0)))
+        size = math.exp(-float((2 * found.smoothed.log_weights).logsumexp(0)))
+        if size < 25:
+            continue
+        more = found.smoothed.log_mean - result.log_evidence
         error = math.hypot(size**-0.5, result.log_evidence_error)
-        if size >= 25 and found.log_mean - result.log_evidence > max(0.1, 4 * error):
-            return (
-                f"draws spread to {factor:.0f} times their width find "
-                f"{found.log_mean - result.log_evidence:.2f} ± {error:.2f} nats more evidence: "
-                "the guide misses a part of the posterior"
-            )
+        spread = f"draws spread to {factor:.0f} times their width find"
+        if more > max(0.1, 4 * error):
+            return f"{spread} {more:.2f} ± {error:.2f} nats more evidence: {_MISSED}"
+        broader, doubt = max(zip(found.spread.tolist(), found.spread_error.tolist(), strict=True))
+        if broader - 3 * doubt > 1.05:
+            return f"{spread} a standard deviation {broader:.2f} ± {doubt:.2f} times the guide's: {_MISSED}"
     return None
 
 

@@ -9,7 +9,7 @@ from .fit_vi import fit_vi
 from .importance import Importance, importance
 from .psis import Smoothed, psis
 from .vi_settings import VIHistory, VISettings
-from .widening import widen
+from .widening import Widened, widen
 
 __all__ = [
     "AutoAmortized",
@@ -23,6 +23,7 @@ __all__ = [
     "Smoothed",
     "VIHistory",
     "VISettings",
+    "Widened",
     "evaluate",
     "fit_vi",
     "importance",
