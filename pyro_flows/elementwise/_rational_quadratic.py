@@ -1,4 +1,4 @@
-"""What the rational-quadratic splines share: positive bin sizes, slopes, and the map within a bin."""
+"""What the rational-quadratic splines share: positive bin sizes, and the map within a bin."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ def bin_sizes(raw: Tensor, total: float, smallest: float, dim: int) -> Tensor:
     """Return positive sizes along `dim` that sum to `total`, none below the fraction `smallest` of it."""
     free = 1 - smallest * raw.shape[dim]
     return raw.softmax(dim) * (free * total) + smallest * total
-
-
-def bounded_slopes(raw: Tensor, log_bound: float) -> Tensor:
-    """Return exp(a / (1 + |a| / b)), which lies within (e⁻ᵇ, eᵇ) and is 1 where a is 0."""
-    return (raw / (1 + raw.abs() / log_bound)).exp()
 
 
 def rational_quadratic(

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ._rational_quadratic import bin_sizes, bounded_slopes, rational_quadratic
+from ._bounded import bounded_exp
+from ._rational_quadratic import bin_sizes, rational_quadratic
 from .base import Elementwise
 
 __all__ = ["CircularRationalQuadratic"]
@@ -58,7 +59,7 @@ class CircularRationalQuadratic(Elementwise):
     def _map(self, value: Tensor, params: Tensor, dim: int, *, inverse: bool) -> tuple[Tensor, Tensor]:
         raw_sizes, raw_slopes = params.split([2 * self.bins, self.bins], dim)
         sizes = bin_sizes(raw_sizes.unflatten(dim, (2, self.bins)), 2 * math.pi, self.min_size, dim)
-        slopes = bounded_slopes(raw_slopes, -math.log(self.min_slope))
+        slopes = bounded_exp(raw_slopes, -math.log(self.min_slope))
         slopes = torch.cat((slopes, slopes.narrow(dim, 0, 1)), dim)
         turns = torch.floor((value + math.pi) / (2 * math.pi)) * (2 * math.pi)
         moved, log_slope = rational_quadratic(value - turns, sizes, slopes, -math.pi, dim, inverse=inverse)

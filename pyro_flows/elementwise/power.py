@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ._bounded import bounded_exp
 from .base import Elementwise
 
 __all__ = ["PowerTails"]
@@ -59,8 +60,7 @@ class PowerTails(Elementwise):
     def _side(self, value: Tensor, params: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
         below, above = params.unbind(-1 - event_dim)
         left = value < 0
-        raw = torch.where(left, below, above)
-        return left, (raw / (1 + raw.abs() / self.max_log_power)).exp()
+        return left, bounded_exp(torch.where(left, below, above), self.max_log_power)
 
     def __repr__(self) -> str:
         return f"PowerTails(max_log_power={self.max_log_power})"

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ._rational_quadratic import bin_sizes, bounded_slopes, rational_quadratic
+from ._bounded import bounded_exp
+from ._rational_quadratic import bin_sizes, rational_quadratic
 from .base import Elementwise
 
 __all__ = ["RationalQuadratic"]
@@ -64,7 +65,7 @@ class RationalQuadratic(Elementwise):
     def _map(self, value: Tensor, params: Tensor, dim: int, *, inverse: bool) -> tuple[Tensor, Tensor]:
         raw_sizes, raw_slopes = params.split([2 * self.bins, self.bins - 1], dim)
         sizes = bin_sizes(raw_sizes.unflatten(dim, (2, self.bins)), 2 * self.bound, self.min_size, dim)
-        inner = bounded_slopes(raw_slopes, -math.log(self.min_slope))
+        inner = bounded_exp(raw_slopes, -math.log(self.min_slope))
         one = torch.ones_like(inner.narrow(dim, 0, 1))
         slopes = torch.cat((one, inner, one), dim)
         # A NaN is not within, and goes through unchanged. Outside, the spline is evaluated at 0, so that
