@@ -161,11 +161,10 @@ def _missed(result: Importance, model: Callable[..., Any], args: Any, kwargs: An
         found = widen(result, model, args, kwargs, factor=factor)
         if found is None or not math.isfinite(found.smoothed.log_mean) or found.smoothed.khat >= 0.7:
             continue
-        size = math.exp(-float((2 * found.smoothed.log_weights).logsumexp(0)))
-        if size < 25:
+        if found.smoothed.ess < 25:
             continue
         more = found.smoothed.log_mean - result.log_evidence
-        error = math.hypot(size**-0.5, result.log_evidence_error)
+        error = math.hypot(found.smoothed.ess**-0.5, result.log_evidence_error)
         spread = f"draws spread to {factor:.0f} times their width find"
         if more > max(0.1, 4 * error):
             return f"{spread} {more:.2f} ± {error:.2f} nats more evidence: {_MISSED}"

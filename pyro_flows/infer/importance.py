@@ -63,7 +63,7 @@ class Importance:
     @property
     def ess(self) -> float:
         """Effective sample size (Σ w)² / Σ w² of the smoothed weights, at most the number of draws."""
-        return math.exp(-float((2 * self.smoothed.log_weights).logsumexp(0)))
+        return self.smoothed.ess
 
     @property
     def elbo(self) -> float:

@@ -26,6 +26,11 @@ class Smoothed(NamedTuple):
     problem: str | None
     """What is wrong with the weights, in words; None where nothing is."""
 
+    @property
+    def ess(self) -> float:
+        """Effective sample size (Σ w)² / Σ w² of the smoothed weights, at most the number of draws."""
+        return math.exp(-float((2 * self.log_weights).logsumexp(0)))
+
 
 def psis(log_weights: Tensor) -> Smoothed:
     r"""Replace the largest weights by quantiles of a generalised Pareto distribution fitted to them.
