@@ -13,6 +13,7 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
 import pyro_flows as pf
+from pyro_flows.diagnostics.report import _broader as broader
 
 try:
     with warnings.catch_warnings():
@@ -341,6 +342,15 @@ def test_missed_tails_show_when_draws_are_spread(share):
     wanted = (1 - share + share * 25) ** 0.5
     seen = pf.infer.widen(found.results[0], heavier(share, 5.0), factor=4.0)
     assert seen.spread.item() == pytest.approx(wanted, abs=4 * seen.spread_error.item())
+
+
+def test_the_surest_coordinate_counts_and_not_the_largest():
+    def widened(spread, error):
+        weights = pf.infer.psis(torch.zeros(100))
+        return pf.infer.Widened(weights, torch.tensor(spread), torch.tensor(error))
+
+    assert broader(widened([1.2, 2.0], [0.01, 0.5])) == "1.20 ± 0.01"
+    assert broader(widened([1.04, 2.0], [0.001, 0.5])) is None
 
 
 def two_modes():

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..infer import Importance, importance, widen
+from ..infer import Importance, Widened, importance, widen
 
 __all__ = ["Report", "judge", "report"]
 
@@ -168,10 +168,16 @@ def _missed(result: Importance, model: Callable[..., Any], args: Any, kwargs: An
         spread = f"draws spread to {factor:.0f} times their width find"
         if more > max(0.1, 4 * error):
             return f"{spread} {more:.2f} ± {error:.2f} nats more evidence: {_MISSED}"
-        broader, doubt = max(zip(found.spread.tolist(), found.spread_error.tolist(), strict=True))
-        if broader - 3 * doubt > 1.05:
-            return f"{spread} a standard deviation {broader:.2f} ± {doubt:.2f} times the guide's: {_MISSED}"
+        if (ratio := _broader(found)) is not None:
+            return f"{spread} a standard deviation {ratio} times the guide's: {_MISSED}"
     return None
+
+
+def _broader(found: Widened) -> str | None:
+    """Return how much broader the widened draws are where that is surest, if it is sure and matters."""
+    least = found.spread - 3 * found.spread_error
+    i = int(least.argmax())
+    return f"{float(found.spread[i]):.2f} ± {float(found.spread_error[i]):.2f}" if least[i] > 1.05 else None
 
 
 def _moved(result: Importance) -> tuple[float, float, float]:
