@@ -72,12 +72,12 @@ class Residual(FlowTransform):
         self._check(x.shape, self.domain_shape, 1)
         with uncast(x):  # here the network is the map
             g = self.net.contraction(context)
+            fixed = g.detach()
             with torch.no_grad():
-                fixed = g.detach()
                 start = self._iterated(fixed, x.detach())
-                slopes = fixed.linearised(start)[1]
+            value, slopes = g.linearised(start)
             # One Newton step squares the error of the iteration, and its gradient is the implicit one.
-            y = start - self.log_det.solve(fixed, slopes, start + g(start) - x)
+            y = start - self.log_det.solve(fixed, [slope.detach() for slope in slopes], start + value - x)
             return y, -self.log_det(g, y)[1]
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
