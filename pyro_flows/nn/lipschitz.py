@@ -51,10 +51,6 @@ class SpectralLinear(nn.Linear):
         sigma = torch.dot(u, torch.mv(self.weight, v))
         return self.coefficient / sigma.clamp(min=self.coefficient)
 
-    def scaled_weight(self) -> Tensor:
-        """Return W min(1, c/σ), and in training keep the better u and v."""
-        return self.weight * self.scale()
-
     def _iterated(self, times: int) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             u, v = self.u, self.v
@@ -73,7 +69,7 @@ class SpectralLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled product and b."""
-        return F.linear(x, self.scaled_weight(), self.bias)
+        return F.linear(x, self.weight * self.scale(), self.bias)
 
 
 class Contraction(NamedTuple):
