@@ -96,16 +96,9 @@ def test_single_precision():
     assert compiled.val_loss == pytest.approx(history.val_loss, abs=1e-4)
 
 
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
-    save, paths = pf.training.checkpoint.save, []
-
-    def keep(state, path):
-        paths.append(tmp_path / f"{len(paths)}")
-        save(state, paths[-1])
-
-    monkeypatch.setattr(pf.training.checkpoint, "save", keep)
-    whole, history = runs.run("images", tmp_path / "run", compile=STRUCTURE)
-    monkeypatch.undo()
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
+    with runs.kept_checkpoints(tmp_path) as paths:
+        whole, history = runs.run("images", tmp_path / "run", compile=STRUCTURE)
     for path in (paths[1], paths[len(paths) // 2]):  # after one step, and after many
         found = torch.load(path, weights_only=True)["history"]["steps"]
         resumed, again = runs.run("images", path, compile=STRUCTURE)

@@ -9,7 +9,8 @@ from torch._dynamo.utils import counters
 import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, VISettings, fit_vi, gaussian, vi_run
 
-STRUCTURE = "aot_eager"
+from .test_compiled import STRUCTURE, differ
+from .test_resume import kept_checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -40,13 +41,6 @@ def fit(transform=couplings, checkpoint=None, **options):
     return guide, fit_vi(funnel, guide, settings=settings, checkpoint=checkpoint)
 
 
-def differ(one, two, tolerance=0.0):
-    one, two = one.state_dict(), two.state_dict()
-    assert one.keys() == two.keys()
-    near = {"rtol": tolerance, "atol": tolerance}
-    return [name for name in one if not torch.allclose(one[name].double(), two[name].double(), **near)]
-
-
 @pytest.mark.parametrize("path_gradient", [True, False])
 def test_one_graph_for_all_restarts_ends_where_eager_execution_does(path_gradient):
     options = {"path_gradient": path_gradient, "restarts": 2}
@@ -64,18 +58,10 @@ def test_the_default_compiler():
     assert not differ(eager, guide, 1e-9)
 
 
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
-    save, paths = pf.training.checkpoint.save, []
-
-    def keep(state, path):
-        paths.append(tmp_path / f"{len(paths)}")
-        save(state, paths[-1])
-
-    monkeypatch.setattr(pf.training.checkpoint, "save", keep)
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
     options = {"compile": STRUCTURE, "checkpoint_every": 0.0}
-    whole, history = fit(checkpoint=tmp_path / "run", **options)
-    monkeypatch.undo()
-    monkeypatch.setattr(vi_run, "CHECK_EVERY", 5)
+    with kept_checkpoints(tmp_path) as paths:
+        whole, history = fit(checkpoint=tmp_path / "run", **options)
     assert 0 < torch.load(paths[1], weights_only=True)["history"]["steps"] < history.steps
     resumed, again = fit(checkpoint=paths[1], **options)
     assert not differ(whole, resumed)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,24 @@ def run(case, path, **options):
     return flow, history
 
 
+@contextmanager
+def kept_checkpoints(folder):
+    """Keep a copy of every checkpoint that is written, in the list that is yielded."""
+    files = pf.training.checkpoint
+    save, paths = files.save, []
+
+    def keep(state, path):
+        paths.append(folder / f"{len(paths)}")
+        save(state, paths[-1])
+        save(state, path)
+
+    files.save = keep
+    try:
+        yield paths
+    finally:
+        files.save = save
+
+
 def differences(one, two, at=""):
     """List where two saved runs differ, bit for bit, wall-clock seconds aside."""
     if isinstance(one, dict):
@@ -164,19 +183,10 @@ class Stop(BaseException):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_checkpoint_leads_to_the_same_end(case, tmp_path, monkeypatch):
+def test_every_checkpoint_leads_to_the_same_end(case, tmp_path):
     """A kill between any two checkpoints leaves the first of them: try each."""
-    files = pf.training.checkpoint
-    save, paths = files.save, []
-
-    def keep(state, path):
-        paths.append(tmp_path / f"{len(paths)}")
-        save(state, paths[-1])
-        save(state, path)
-
-    monkeypatch.setattr(files, "save", keep)
-    flow, history = run(case, tmp_path / "whole")
-    monkeypatch.undo()
+    with kept_checkpoints(tmp_path) as paths:
+        flow, history = run(case, tmp_path / "whole")
     whole = torch.load(tmp_path / "whole", weights_only=True)
     assert len(paths) > history.steps
     for path in paths[:: 9 if case == "tensor" else 14]:
