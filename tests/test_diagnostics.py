@@ -345,12 +345,15 @@ def test_missed_tails_show_when_draws_are_spread(share):
 
 
 def test_the_surest_coordinate_counts_and_not_the_largest():
-    def widened(spread, error):
-        weights = pf.infer.psis(torch.zeros(100))
+    def widened(spread, error, weights=None):
+        weights = pf.infer.psis(torch.zeros(100) if weights is None else weights)
         return pf.infer.Widened(weights, torch.tensor(spread), torch.tensor(error))
 
     assert broader(widened([1.2, 2.0], [0.01, 0.5])) == "1.20 ± 0.01"
     assert broader(widened([1.04, 2.0], [0.001, 0.5])) is None
+    few = torch.full((100,), -10.0)
+    few[:5] = 0.0
+    assert broader(widened([1.2, 2.0], [0.01, 0.5], few)) is None  # five draws tell no spread
 
 
 def two_modes():

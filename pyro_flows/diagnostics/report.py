@@ -18,6 +18,7 @@ USABLE = "usable after importance correction"
 BAD = "do not trust"
 _ORDER = (GOOD, USABLE, BAD)
 _FEWEST = 100
+_ENOUGH = 0.1  # of the draws as effective sample size, for standard deviations by weights
 _MISSED = "the guide misses a part of the posterior"
 
 
@@ -147,7 +148,7 @@ def _judge_one(result: Importance) -> tuple[str, list[str]]:
         return GOOD, told
     reasons = [f"{text}; good is {bound}" for passed, text, bound in checks if not passed]
     reasons += [result.problem] if result.problem else []
-    if result.khat < 0.75 and share >= 0.1:
+    if result.khat < 0.75 and share >= _ENOUGH:
         return USABLE, [*reasons, f"{k} and effective sample size {result.ess:.0f}: enough to correct"]
     failed = "k̂ ≥ 0.75" if result.khat >= 0.75 else "an effective sample size below 10 %"
     return BAD, [*reasons, f"{failed}: the weights are too uneven to correct anything"]
@@ -175,6 +176,8 @@ def _missed(result: Importance, model: Callable[..., Any], args: Any, kwargs: An
 
 def _broader(found: Widened) -> str | None:
     """Return how much broader the widened draws are where that is surest, if it is sure and matters."""
+    if found.smoothed.ess < _ENOUGH * len(found.smoothed.log_weights):  # the error is as doubtful then
+        return None
     least = found.spread - 3 * found.spread_error
     i = int(least.argmax())
     return f"{float(found.spread[i]):.2f} ± {float(found.spread_error[i]):.2f}" if least[i] > 1.05 else None
