@@ -30,8 +30,8 @@ import torch._inductor.config
 from peers import markdown
 
 import pyro_flows as pf
-from pyro_flows.infer.density import LogDensity
-from pyro_flows.infer.vi_objective import Objective
+from pyro_flows.infer.model.density import LogDensity
+from pyro_flows.infer.vi.objective import Objective
 from pyro_flows.training.learner import Learner
 from pyro_flows.training.likelihood import negative_log_likelihood
 from pyro_flows.training.process import Process

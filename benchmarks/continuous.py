@@ -57,7 +57,7 @@ def ours_residual(log_det=None) -> Model:
 
 
 def ours_roulette() -> Model:
-    return ours_residual(pf.nn.Roulette())
+    return ours_residual(pf.transforms.Roulette())
 
 
 def normflows_residual(**options) -> Model:

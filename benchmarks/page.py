@@ -191,7 +191,7 @@ def svi_table(args: argparse.Namespace) -> str:
     from pyro.infer.autoguide import AutoIAFNormal, AutoNormalizingFlow
 
     from pyro_flows.infer import AutoFlow, VISettings
-    from pyro_flows.infer.vi_run import VIRun
+    from pyro_flows.infer.vi.vi_run import VIRun
 
     y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
     sigma = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyro_flows as pf
 from pyro_flows import transforms as tr
-from pyro_flows.nn import LipschitzNet, Roulette
+from pyro_flows.nn import LipschitzNet
+from pyro_flows.transforms import Roulette
 
 from .case import Case
 

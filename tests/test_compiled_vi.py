@@ -7,7 +7,9 @@ import torch
 from torch._dynamo.utils import counters
 
 import pyro_flows as pf
-from pyro_flows.infer import AutoFlow, VISettings, fit_vi, gaussian, vi_run
+from pyro_flows.infer import AutoFlow, VISettings, fit_vi
+from pyro_flows.infer.guides import gaussian
+from pyro_flows.infer.vi import vi_run
 
 from .test_compiled import STRUCTURE, differ
 from .test_resume import kept_checkpoints

@@ -103,7 +103,7 @@ def spread(one, two):
 
 def act(folder):
     """Be one of the processes: fit every case, resume one, be refused another."""
-    from pyro_flows.training import checkpoint
+    from pyro_flows.loop import checkpoint
 
     rank = os.environ["RANK"]
     os.chdir(folder)

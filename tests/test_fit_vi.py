@@ -9,7 +9,9 @@ from pyro.infer.reparam import NeuTraReparam
 from pyro.ops.stats import effective_sample_size
 
 import pyro_flows as pf
-from pyro_flows.infer import AutoFlow, PathELBO, VISettings, fit_vi, gaussian, vi_run
+from pyro_flows.infer import AutoFlow, PathELBO, VISettings, fit_vi
+from pyro_flows.infer.guides import gaussian
+from pyro_flows.infer.vi import vi_run
 
 QUIET = VISettings(progress=False, seed=0)
 Y = torch.tensor([1.0, 2.0, 4.0])

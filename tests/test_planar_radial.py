@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import pyro_flows as pf
-from pyro_flows.elementwise._solve import invert
+from pyro_flows.elementwise.solve import invert
 from pyro_flows.transforms import Planar, Radial
 
 LAYERS = [Planar, Radial]

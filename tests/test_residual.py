@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import pyro_flows as pf
-from pyro_flows.nn import Determinant, LipschitzNet, Roulette
+from pyro_flows.nn import LipschitzNet
 from pyro_flows.nn.lipschitz import SpectralLinear
-from pyro_flows.transforms import Residual
+from pyro_flows.transforms import Determinant, Residual, Roulette
 
 from .case import perturb
 

@@ -1,7 +1,7 @@
 """How far to trust a posterior: ArviZ, cross-validation, calibration, and a verdict in words."""
 
+from .arviz.conversion import density_to_arviz, to_arviz
 from .calibration import Calibration, calibrate
-from .conversion import density_to_arviz, to_arviz
 from .loo import Loo, loo
 from .report import Report, judge, report
 

@@ -11,8 +11,8 @@ from pyro import poutine
 from torch import Tensor
 
 from ..infer import evaluate
-from ..infer._program import is_data, is_latent, predictive, samples
-from ..training.progress import progress_bar
+from ..infer.model.program import is_data, is_latent, predictive, samples
+from ..loop.progress import progress_bar
 from .uniformity import symmetry_p_value, uniformity_p_value
 
 __all__ = ["Calibration", "calibrate"]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ._solve import invert
 from ._tails import Logistic, Standard
 from .base import Elementwise
+from .solve import invert
 
 __all__ = ["Mixture", "MixtureCDF"]
 

@@ -6,7 +6,9 @@ from .couplings import nice, real_nvp
 from .dequantization import variational_dequantize
 from .glow import glow
 from .images import real_nvp_image
-from .residuals import planar, radial, residual
+from .planar import planar
+from .radial import radial
+from .residual import residual
 from .splines import nsf
 
 __all__ = [

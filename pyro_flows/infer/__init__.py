@@ -1,15 +1,15 @@
 """Variational inference: flows as posteriors of Pyro models."""
 
-from .amortized import AutoAmortized
-from .auto_flow import AutoFlow
-from .density import LogDensity, log_joint
 from .elbo import DRegELBO, JitPathELBO, PathELBO
-from .evaluation import Evaluation, evaluate
-from .fit_vi import fit_vi
-from .importance import Importance, importance
-from .psis import Smoothed, psis
-from .vi_settings import VIHistory, VISettings
-from .widening import Widened, widen
+from .guides.amortized import AutoAmortized
+from .guides.auto_flow import AutoFlow
+from .model.density import LogDensity, log_joint
+from .model.evaluation import Evaluation, evaluate
+from .vi.fit_vi import fit_vi
+from .vi.vi_settings import VIHistory, VISettings
+from .weights.importance import Importance, importance
+from .weights.psis import Smoothed, psis
+from .weights.spread import Widened, widen
 
 __all__ = [
     "AutoAmortized",

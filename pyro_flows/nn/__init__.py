@@ -6,7 +6,6 @@ from .conv_glow import GlowNet
 from .conv_residual import ConvResidualNet
 from .dense import DenseNet, ResidualNet
 from .lipschitz import LipschitzNet
-from .log_det import Determinant, Roulette
 from .masked import MaskedNet
 from .moments import RunningMoments, batch_moments
 from .velocity import VelocityNet
@@ -15,12 +14,10 @@ __all__ = [
     "ChannelNorm",
     "ConvResidualNet",
     "DenseNet",
-    "Determinant",
     "GlowNet",
     "LipschitzNet",
     "MaskedNet",
     "ResidualNet",
-    "Roulette",
     "RunningMoments",
     "VelocityNet",
     "WeightNormConv",

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ..flow import Flow
+from ..loop.generators import restored_generators
 from .likelihood import Loss, negative_log_likelihood
-from .random import restored_generators
 from .run import Run
 from .settings import History, Settings
 

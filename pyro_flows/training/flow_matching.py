@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..bases import StandardNormal
 from ..flow import Flow
-from ._continuous import Around, around, undo
+from .continuous import Around, around, undo
 
 __all__ = ["Coupling", "FlowMatching", "independent", "late", "optimal_transport"]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..flow import Flow
-from ._compiled import Compiled
+from ..loop.compiling import Compiled
 from .average import WeightAverage
-from .blame import first_non_finite
 from .likelihood import Loss
+from .non_finite import first_non_finite
 from .process import Process
 from .settings import Settings
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..flow import Flow
-from ._continuous import around, undo
+from .continuous import around, undo
 
 __all__ = ["PenalisedLikelihood"]
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ..flow import Flow
-from . import checkpoint as files
+from ..loop import checkpoint as files
+from ..loop.generators import seed_generators
+from ..loop.progress import progress_bar
 from .data import Source, rows_at_once, source_of, split
 from .learner import Learner, NonFiniteLoss
 from .likelihood import Loss, negative_log_likelihood
 from .process import process_of
-from .progress import progress_bar
-from .random import seed_generators
 from .scale import warn_of_scale
 from .settings import History, Settings
 from .statistics import recompute, restored_statistics

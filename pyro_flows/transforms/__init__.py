@@ -8,7 +8,8 @@ from .coupling import Coupling, coupling
 from .dequantize import Dequantize
 from .foreign import Foreign
 from .linear import Linear, generalized_channel_permute, householder
-from .memory import save_memory
+from .log_det import Determinant, LogDet, Roulette
+from .memory.switch import save_memory
 from .monotone import Monotone
 from .multiscale import Multiscale
 from .neural_ode import NeuralODE
@@ -29,9 +30,11 @@ __all__ = [
     "Chain",
     "Coupling",
     "Dequantize",
+    "Determinant",
     "DiagonalScaling",
     "Foreign",
     "Linear",
+    "LogDet",
     "Monotone",
     "Multiscale",
     "NeuralODE",
@@ -41,6 +44,7 @@ __all__ = [
     "Radial",
     "Reshape",
     "Residual",
+    "Roulette",
     "Squeeze",
     "Standardize",
     "act_norm",

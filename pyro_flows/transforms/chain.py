@@ -18,9 +18,9 @@ from torch.distributions.transforms import _InverseTransform
 from .._tracing import is_traced
 from ..transform import FlowTransform
 from ._image import image
-from ._memory import run_in_regions
-from ._passing import Step, run
 from .foreign import Foreign
+from .memory.passing import Step, run
+from .memory.region import run_in_regions
 
 __all__ = ["Chain"]
 

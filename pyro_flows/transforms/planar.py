@@ -9,7 +9,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 from torch.nn import functional as F
 
-from ..elementwise._solve import invert
+from ..elementwise.solve import invert
 from ..transform import FlowTransform
 from ._parameters import Parameters
 

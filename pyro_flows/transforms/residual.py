@@ -8,9 +8,9 @@ from torch.distributions import constraints
 
 from ..nn import LipschitzNet
 from ..nn.lipschitz import Contraction
-from ..nn.log_det import Determinant, LogDet
 from ..transform import FlowTransform
 from ._precision import uncast
+from .log_det import Determinant, LogDet
 
 __all__ = ["Residual"]
 
@@ -28,8 +28,8 @@ class Residual(FlowTransform):
 
     Args:
         net: g.
-        log_det: how log det(I + ∂g/∂y) is found: `pyro_flows.nn.Determinant()` where None, or
-            `pyro_flows.nn.Roulette()`, which makes log-densities random, for many dimensions. The
+        log_det: how log det(I + ∂g/∂y) is found: `pyro_flows.transforms.Determinant()` where None, or
+            `pyro_flows.transforms.Roulette()`, which makes log-densities random, for many dimensions. The
             attribute can be set anew for an evaluation.
         tolerance: how far the last iteration may move an element, relative to 1 + |y|; None for the
             precision's eps^(3/4).

@@ -13,16 +13,16 @@ from pyro.infer.autoguide import AutoContinuous, init_to_median
 from torch import Size, Tensor
 from torch.distributions import Transform
 
-from ..flow import Flow, FlowDistribution
-from ..transform import FlowTransform
-from ..transforms import Chain
+from ...flow import Flow, FlowDistribution
+from ...transform import FlowTransform
+from ...transforms import Chain
+from ..model.density import LogDensity
+from ..model.latents import Latents
+from ..model.structure import fixed_latents, or_zero
 from .defaults import default_transform
-from .density import LogDensity
-from .frame import Frame
 from .gaussian import best_gaussian, simple_gaussians
-from .latents import Latents
-from .store import StoreEntry, unique_name
-from .structure import fixed_latents, or_zero
+from .param_store import StoreEntry, unique_name
+from .whitening import Frame
 
 __all__ = ["AutoFlow"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .evaluation import Evaluation, evaluate
+from ..model.evaluation import Evaluation, evaluate
 from .psis import Smoothed, psis
 
 __all__ = ["Importance", "importance"]

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from .._memo import Steps, version
-from .._tracing import graph_later
-from ..nn import RunningMoments
-from ..nn.lipschitz import SpectralLinear
-from ..partitions import Partition
-from ._again import Autocast, RandomState, Statistics, bound, drawn_again, random_state, same
-from ._passing import Cut, Step, advance, run, split, whole
-from .coupling import Coupling
+from ..._memo import Steps, version
+from ..._tracing import graph_later
+from ...nn import RunningMoments
+from ...nn.lipschitz import SpectralLinear
+from ...partitions import Partition
+from ..coupling import Coupling
+from .passing import Cut, Step, advance, run, split, whole
+from .snapshot import Autocast, RandomState, Statistics, bound, drawn_again, random_state, same
 
 __all__ = ["run_in_regions"]
 

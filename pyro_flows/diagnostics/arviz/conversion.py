@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..flow import Flow
-from ..infer import Evaluation, Importance, importance
-from ._arviz import container
+from ...flow import Flow
+from ...infer import Evaluation, Importance, importance
+from .container import container
 
 __all__ = ["density_to_arviz", "to_arviz"]
 

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..transforms import Chain
-from .random import restored_generators
+from .generators import restored_generators
 
 __all__ = ["Compiled"]
 
@@ -65,7 +64,8 @@ class Compiled:
         """Compile the function and its gradient, leave everything else as it was, and return the seconds."""
         start = time.perf_counter()
         self.ready = True
-        saving = [m.memory for m in self.module.modules() if isinstance(m, Chain) and m.memory != "plain"]
+        modes = [getattr(m, "memory", "plain") for m in self.module.modules()]
+        saving = [mode for mode in modes if mode != "plain"]
         if saving:
             self._give_up(f"compiled code would keep more than {saving[0]!r} memory does")
             return 0.0

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..training._compiled import Compiled
-from ..transform import FlowTransform
-from .density import LogDensity
+from ...loop.compiling import Compiled
+from ...transform import FlowTransform
+from ..model.density import LogDensity
 
 __all__ = ["Objective"]
 

@@ -13,12 +13,12 @@ from pyro.infer.autoguide import AutoContinuous
 from torch import Tensor, nn
 from torch.distributions import Transform
 
-from ..flow import Flow
-from ._program import is_latent, samples
+from ...flow import Flow
+from ..model.local_sites import LocalSites
+from ..model.program import is_latent, samples
 from .auto_flow import AutoFlow
 from .defaults import local_transform
-from .local_sites import LocalSites
-from .store import StoreEntry, unique_name
+from .param_store import StoreEntry, unique_name
 
 __all__ = ["AutoAmortized"]
 

@@ -13,8 +13,8 @@ import torch
 from pyro.poutine import Trace
 from torch import Size, Tensor
 
-from ._program import Program, is_data, is_deterministic, is_latent, plain, samples
-from ._shapes import Shapes
+from .program import Program, is_data, is_deterministic, is_latent, plain, samples
+from .shapes import Shapes
 
 __all__ = ["Evaluation", "evaluate"]
 

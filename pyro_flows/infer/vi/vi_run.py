@@ -12,14 +12,14 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from ..training import NonFiniteLoss
-from ..training import checkpoint as files
-from ..training.progress import progress_bar
-from ..training.random import seed_generators
-from .auto_flow import AutoFlow
-from .density import LogDensity
-from .psis import psis
-from .vi_objective import Objective
+from ...loop import checkpoint as files
+from ...loop.generators import seed_generators
+from ...loop.progress import progress_bar
+from ...training import NonFiniteLoss
+from ..guides.auto_flow import AutoFlow
+from ..model.density import LogDensity
+from ..weights.psis import psis
+from .objective import Objective
 from .vi_settings import VIHistory, VISettings
 
 __all__ = ["VIRun"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ..training.settings import cosine
+from ...loop.schedule import cosine
 
 __all__ = ["VIHistory", "VISettings"]
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .lipschitz import Contraction
+from ..nn.lipschitz import Contraction
 
 __all__ = ["Determinant", "LogDet", "Roulette"]
 

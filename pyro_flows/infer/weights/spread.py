@@ -10,9 +10,9 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from .density import LogDensity
+from ..model.density import LogDensity
+from ..model.latents import Latents
 from .importance import Importance
-from .latents import Latents
 from .psis import Smoothed, psis
 
 __all__ = ["Widened", "widen"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyro.poutine import Trace
 from torch import Size, Tensor
 
-from ._program import is_deterministic, samples
+from .program import is_deterministic, samples
 
 __all__ = ["Shapes"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..elementwise import Affine, PowerTails, RationalQuadratic
-from ..families import nsf, real_nvp
-from ..transform import FlowTransform
-from ..transforms import Chain, Monotone
+from ...elementwise import Affine, PowerTails, RationalQuadratic
+from ...families import nsf, real_nvp
+from ...transform import FlowTransform
+from ...transforms import Chain, Monotone
 
 __all__ = ["default_transform", "local_transform"]
 

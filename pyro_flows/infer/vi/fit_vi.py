@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ..training.random import restored_generators
-from .auto_flow import AutoFlow
+from ...loop.generators import restored_generators
+from ..guides.auto_flow import AutoFlow
 from .vi_run import VIRun
 from .vi_settings import VIHistory, VISettings
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from .chain import Chain
+from ..chain import Chain
 
 __all__ = ["save_memory"]
 

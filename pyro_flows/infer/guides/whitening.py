@@ -6,7 +6,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
-from ..transform import FlowTransform
+from ...transform import FlowTransform
 
 __all__ = ["Frame"]
 

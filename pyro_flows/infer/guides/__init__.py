@@ -1,0 +1,1 @@
+"""Guides made of flows, and the Gaussian they start from."""

@@ -1,0 +1,1 @@
+"""`fit_vi`: its run, its objective and its settings."""

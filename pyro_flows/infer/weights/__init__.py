@@ -1,0 +1,1 @@
+"""Importance weights of a guide's draws, and what they tell."""

@@ -1,0 +1,1 @@
+"""What every training loop needs: compiling, checkpoints, random numbers that depend on the step, progress."""

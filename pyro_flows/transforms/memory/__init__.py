@@ -1,0 +1,1 @@
+"""Passes that keep little for the backward pass."""
