@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 import torch
-from images import DATA, Model, Pixels, grid, load, score, train
+from images import DATA, LogitPixels, Model, grid, load, score, train
 from measure import saved_bytes
 from torch import Tensor
 
@@ -68,7 +68,7 @@ def real_nvp(shape: tuple[int, ...], scales: int, blocks: int, width: int) -> Mo
         return flow.transform(temperature * torch.randn(count, *flow.transform.domain_shape))
 
     def settle(y: Tensor) -> None:
-        pf.recompute_statistics(flow, y, batch_size=250)
+        pf.update_statistics(flow, y, batch_size=250)
 
     return Model("real-nvp", flow, lambda y: flow().log_prob(y), sample, settle=settle)
 
@@ -134,7 +134,7 @@ def learn(args: argparse.Namespace) -> None:
     file, channels, alpha = SETS[args.data]
     images, test = load(args.folder / file, channels)
     count = len(images) * 5 // 6
-    to = Pixels(alpha)
+    to = LogitPixels(alpha)
     shape = tuple(images.shape[1:])
     levels = args.levels or min(3, int(math.log2(shape[1] & -shape[1])))
     model = build(args.library, shape, levels, args.depth, args.width)
@@ -181,7 +181,7 @@ def show(args: argparse.Namespace) -> None:
         model.module.eval()
         torch.manual_seed(0)
         with torch.no_grad():
-            samples = Pixels(alpha).pixels(model.sample(64, args.temperature))
+            samples = LogitPixels(alpha).pixels(model.sample(64, args.temperature))
         bad = int((~samples.isfinite()).flatten(1).any(1).sum())
         picture = grid(samples.nan_to_num(0).floor().clamp(0, 255).byte(), 8)
         axis.imshow(picture, cmap="gray" if channels == 1 else None, vmin=0, vmax=255)

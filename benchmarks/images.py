@@ -16,7 +16,7 @@ DATA = Path(__file__).parents[2] / "shared/data"
 
 
 @dataclass(frozen=True)
-class Pixels:
+class LogitPixels:
     """y = logit(α + (1 − 2α)(x + u)/256) of images of bytes x, and its log|det dy/dx|, in bits of x."""
 
     alpha: float = 1e-6
@@ -65,7 +65,7 @@ def bits_per_dim(log_prob: Tensor, log_det: Tensor, numel: int) -> Tensor:
 
 
 @torch.no_grad()
-def score(model: Model, images: Tensor, to: Pixels, *, seed: int = 1) -> tuple[float, float]:
+def score(model: Model, images: Tensor, to: LogitPixels, *, seed: int = 1) -> tuple[float, float]:
     """Return bits/dim and two standard errors, with one draw of the noise for each image."""
     model.module.eval()
     generator, values = torch.Generator().manual_seed(seed), []
@@ -81,7 +81,7 @@ def train(
     model: Model,
     images: Tensor,
     held: Tensor,
-    to: Pixels,
+    to: LogitPixels,
     *,
     minutes: float,
     batch: int = 64,

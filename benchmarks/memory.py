@@ -25,9 +25,9 @@ import pyro_flows as pf
 MODES = {
     "plain": {"memory": "plain"},
     "checkpointed": {"memory": "checkpointed"},
-    "rebuilt, anchors every 4": {"memory": "rebuilt", "anchors": 4},
-    "rebuilt, anchors every 8": {"memory": "rebuilt", "anchors": 8},
-    "rebuilt, no anchors": {"memory": "rebuilt", "anchors": 0},
+    "reversible, every every 4": {"memory": "reversible", "every": 4},
+    "reversible, every every 8": {"memory": "reversible", "every": 8},
+    "reversible, no every": {"memory": "reversible", "every": 0},
 }
 
 

@@ -90,7 +90,7 @@ def main() -> None:
             spent += time.perf_counter() - started
             if spent >= due or spent >= budget:
                 flow.eval()
-                pf.recompute_statistics(flow, train)
+                pf.update_statistics(flow, train)
                 held, (value, error) = score(flow, validation)[0], score(flow, test)
                 epochs = step * args.batch / len(train)
                 row = f"| {spent / 60:.1f} | {step} | {epochs:.1f} | {total / count:.1f} |"

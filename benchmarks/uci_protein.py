@@ -82,7 +82,7 @@ def train_and_test(
         schedule.step()
     seconds = time.process_time() - start
     if args.norm == "batch" and name == "ours":
-        pf.recompute_statistics(model.module, train)
+        pf.update_statistics(model.module, train)
     model.eval()
     with torch.no_grad():
         return model(test), seconds, model.num_parameters

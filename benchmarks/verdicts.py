@@ -164,8 +164,8 @@ def flow_and_disturbed(problem: Problem) -> Stages:
     for move, stretch in DISTURBED:
         other = copy.deepcopy(guide)
         with torch.no_grad():
-            other.frame.shift[0] += move
-            other.frame.log_diagonal[0] += math.log(stretch)
+            other.whitening.shift[0] += move
+            other.whitening.log_diagonal[0] += math.log(stretch)
         yield f"moved {move}" if move else f"stretched {stretch}", other
 
 

@@ -30,7 +30,7 @@ from .families import (
     variational_dequantize,
 )
 from .flow import Flow, FlowDistribution
-from .training import bits_per_dim, fit, recompute_statistics
+from .training import bits_per_dim, fit, update_statistics
 from .transform import FlowTransform
 from .transforms import Chain, save_memory
 
@@ -64,10 +64,10 @@ __all__ = [
     "radial",
     "real_nvp",
     "real_nvp_image",
-    "recompute_statistics",
     "residual",
     "save_memory",
     "training",
     "transforms",
+    "update_statistics",
     "variational_dequantize",
 ]

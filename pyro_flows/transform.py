@@ -19,7 +19,7 @@ from torch.distributions import constraints
 
 from ._memo import Memo
 
-__all__ = ["Bound", "FlowTransform", "Inverse"]
+__all__ = ["Conditioned", "FlowTransform", "Inverse"]
 
 
 class FlowTransform(TransformModule):
@@ -30,7 +30,7 @@ class FlowTransform(TransformModule):
     - `domain`, `codomain`: the constraints of the base side and of the data side;
     - `domain_shape`, `codomain_shape`: the event shapes, or None where any size will do;
     - `context_shape`: the event shape of the context it needs, or None;
-    - `rebuildable`: whether its inverse is cheap and exact enough to find lost inputs by.
+    - `reversible`: whether its inverse is cheap and exact enough to find lost inputs by.
 
     The class makes a `torch.distributions` transform of that: ``t(x)``, ``t.inv(y)`` and
     ``t.log_abs_det_jacobian(x, y)`` evaluate every network once, and never serve a value that was
@@ -53,7 +53,7 @@ class FlowTransform(TransformModule):
     domain_shape: Size | None = None
     codomain_shape: Size | None = None
     context_shape: Size | None = None
-    rebuildable = False
+    reversible = False
     _forward = True  # which way `forward` runs in the memo; an inverse shares its transform's
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class FlowTransform(TransformModule):
         Raises:
             ValueError: where the context's shape does not end in `context_shape`.
         """
-        return self if self.context_shape is None else Bound(self, context)
+        return self if self.context_shape is None else Conditioned(self, context)
 
     @property
     def inv(self) -> FlowTransform:
@@ -173,7 +173,7 @@ class Inverse(FlowTransform):
         self.bijective = transform.bijective
         self.domain, self.codomain = transform.codomain, transform.domain
         self.domain_shape, self.codomain_shape = transform.codomain_shape, transform.domain_shape
-        self.context_shape, self.rebuildable = transform.context_shape, transform.rebuildable
+        self.context_shape, self.reversible = transform.context_shape, transform.reversible
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return `transform.inverse_and_log_det(x, context)`."""
@@ -205,7 +205,7 @@ class Inverse(FlowTransform):
         object.__setattr__(self.transform, "_inv", weakref.ref(self))
 
 
-class Bound(FlowTransform):
+class Conditioned(FlowTransform):
     """A transform y = f(x; c) together with its context c: what ``t.condition(c)`` returns.
 
     Shares the parameters of `transform` and follows its mode; copies and pickles with the context

@@ -7,7 +7,7 @@ from torch import nn
 import pyro_flows as pf
 from pyro_flows import transforms as tr
 from pyro_flows.elementwise import Affine, Elementwise, RationalQuadratic
-from pyro_flows.nn import DenseNet, MaskedNet
+from pyro_flows.nn import MLP, MaskedNet
 
 from .case import Case
 from .spline_cases import SLOW
@@ -23,8 +23,8 @@ def _layer(ranks: list[int], elementwise: Elementwise | None = None, context_dim
     return tr.Autoregressive(g, net)
 
 
-def _reader(elementwise: Elementwise, size: int) -> DenseNet:
-    return DenseNet(2, elementwise.num_params * size, (6,), activation=nn.Tanh)
+def _reader(elementwise: Elementwise, size: int) -> MLP:
+    return MLP(2, elementwise.num_params * size, (6,), activation=nn.Tanh)
 
 
 _SMALL = {"depth": 2, "hidden": (6, 5), "activation": nn.Tanh}

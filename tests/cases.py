@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import pyro_flows as pf
 from pyro_flows import transforms as tr
 from pyro_flows.elementwise import Additive, Affine
-from pyro_flows.nn import DenseNet, ResidualNet
+from pyro_flows.nn import MLP, ResidualNet
 from pyro_flows.partitions import Alternating, Halves, Mask
 
 from . import (
@@ -46,9 +46,9 @@ def _mask(*values: int) -> Tensor:
     return torch.tensor(values, dtype=torch.bool)
 
 
-def _net(passive: int, outputs: int, context_dim: int = 0) -> DenseNet:
+def _net(passive: int, outputs: int, context_dim: int = 0) -> MLP:
     # A smooth activation: finite differences and second derivatives are of no use at kinks.
-    return DenseNet(passive, outputs, (6,), context_dim=context_dim, activation=nn.Tanh)
+    return MLP(passive, outputs, (6,), context_dim=context_dim, activation=nn.Tanh)
 
 
 def _coupling(size: int, *, swap: bool = False, context_dim: int = 0) -> tr.Coupling:

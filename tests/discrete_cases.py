@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyro_flows as pf
 from pyro_flows import transforms as tr
 from pyro_flows.elementwise import Affine
-from pyro_flows.nn import DenseNet
+from pyro_flows.nn import MLP
 from pyro_flows.partitions import Halves
 
 from .case import Case
@@ -19,12 +19,12 @@ def noise(size: int) -> pf.Flow:
         tr.Coupling(
             Halves(size, swap=swap),
             Affine(),
-            DenseNet(size // 2, size, (8,), context_dim=size),
+            MLP(size // 2, size, (8,), context_dim=size),
             context_dim=size,
         )
         for swap in (False, True)
     ]
-    return pf.Flow([*couplings, tr.Pixels(0.0, levels=1, event_dim=1)], base=pf.bases.logistic(size))
+    return pf.Flow([*couplings, tr.LogitPixels(0.0, levels=1, event_dim=1)], base=pf.bases.logistic(size))
 
 
 ROUNDING = {
@@ -52,13 +52,13 @@ PYRO = {
 }
 
 CASES = {
-    "pixels": Case("Pixels", tr.Pixels, (2, 2, 3)),
-    "pixels-black": Case("Pixels", lambda: tr.Pixels(1e-6, levels=17), (3, 1, 2)),
-    "pixels-vector": Case("Pixels", lambda: tr.Pixels(0.0, levels=1, event_dim=1)),
-    "pixels-scalar": Case("Pixels", lambda: tr.Pixels(event_dim=0), ()),
+    "pixels": Case("LogitPixels", tr.LogitPixels, (2, 2, 3)),
+    "pixels-black": Case("LogitPixels", lambda: tr.LogitPixels(1e-6, levels=17), (3, 1, 2)),
+    "pixels-vector": Case("LogitPixels", lambda: tr.LogitPixels(0.0, levels=1, event_dim=1)),
+    "pixels-scalar": Case("LogitPixels", lambda: tr.LogitPixels(event_dim=0), ()),
     "pixels-of-flow": Case(
-        "Pixels",
-        lambda: pf.Chain([pf.real_nvp(3, depth=2, hidden=(6,)), tr.Pixels(1e-6, levels=4, event_dim=1)]),
+        "LogitPixels",
+        lambda: pf.Chain([pf.real_nvp(3, depth=2, hidden=(6,)), tr.LogitPixels(1e-6, levels=4, event_dim=1)]),
         outside={"round_trip_float32": "a sigmoid loses more than 1e-4 in single precision"},
     ),
     "dequantize": Case("Dequantize", tr.Dequantize, (1, 2, 2), outside=ROUNDING | RANDOM | PYRO),

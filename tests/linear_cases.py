@@ -6,7 +6,7 @@ import pyro_flows as pf
 from pyro_flows import transforms as tr
 from pyro_flows.elementwise import Affine
 from pyro_flows.matrices import LU, Orthogonal, Triangular, random_rotation
-from pyro_flows.nn import DenseNet
+from pyro_flows.nn import MLP
 from pyro_flows.partitions import Halves
 
 from .case import Case
@@ -19,7 +19,7 @@ ROTATED = dict.fromkeys(
 
 
 def _coupling() -> tr.Coupling:
-    return tr.Coupling(Halves(5), Affine(0.5), DenseNet(3, 4, (6,), activation=nn.Tanh))
+    return tr.Coupling(Halves(5), Affine(0.5), MLP(3, 4, (6,), activation=nn.Tanh))
 
 
 def _mixing() -> pf.Chain:

@@ -16,14 +16,17 @@ RANDOM = {"placement": "the state of the CPU's random numbers is compared, to dr
 
 def _chain(memory: str, **options) -> pf.Chain:
     options = {"depth": 3, "hidden": (6,), "activation": nn.Tanh} | options
-    return pf.save_memory(pf.real_nvp(3, **options), memory, anchors=2)
+    return pf.save_memory(pf.real_nvp(3, **options), memory, every=2)
 
 
 CASES: dict[str, Case] = {
     "memory-checkpointed": Case(
         "save_memory", lambda: _chain("checkpointed", norm=tr.BatchNorm), outside=RANDOM
     ),
-    "memory-rebuilt": Case(
-        "save_memory", lambda: _chain("rebuilt", norm=tr.ActNorm, context_dim=2), context=(2,), outside=RANDOM
+    "memory-reversible": Case(
+        "save_memory",
+        lambda: _chain("reversible", norm=tr.ActNorm, context_dim=2),
+        context=(2,),
+        outside=RANDOM,
     ),
 }

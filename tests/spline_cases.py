@@ -16,7 +16,7 @@ from pyro_flows.elementwise import (
     PowerTails,
     RationalQuadratic,
 )
-from pyro_flows.nn import DenseNet
+from pyro_flows.nn import MLP
 from pyro_flows.partitions import Halves, Mask
 
 from .case import Case
@@ -31,13 +31,13 @@ _IMAGE = torch.tensor([1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1], dtype=torch.bool).re
 
 
 def _coupling(elementwise: Elementwise, context_dim: int = 0) -> tr.Coupling:
-    net = DenseNet(2, elementwise.num_params, (6,), context_dim=context_dim, activation=nn.Tanh)
+    net = MLP(2, elementwise.num_params, (6,), context_dim=context_dim, activation=nn.Tanh)
     return tr.Coupling(Halves(3), elementwise, net, context_dim=context_dim)
 
 
 def _image() -> tr.Coupling:
     spline = RationalQuadratic(3)
-    net = DenseNet(6, 6 * spline.num_params, (6,), activation=nn.Tanh)
+    net = MLP(6, 6 * spline.num_params, (6,), activation=nn.Tanh)
     return tr.Coupling(Mask(_IMAGE), spline, net)
 
 

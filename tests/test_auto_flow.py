@@ -79,8 +79,8 @@ def perturb(guide):
 def test_finds_a_gaussian_posterior_exactly():
     guide = AutoFlow(gaussian)
     guide.initialise()
-    assert guide.frame.loc.item() == pytest.approx(7 / 3.25, abs=0.01)
-    assert guide.frame.scale.item() == pytest.approx(3.25**-0.5, rel=0.02)
+    assert guide.whitening.loc.item() == pytest.approx(7 / 3.25, abs=0.01)
+    assert guide.whitening.scale.item() == pytest.approx(3.25**-0.5, rel=0.02)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -182,18 +182,18 @@ def test_a_state_dict_loads_into_a_fresh_guide():
     assert bool(fresh.initialised)
     values = guide.sample_posterior(5)
     assert torch.equal(fresh.log_prob(values), guide.log_prob(values))
-    loc = fresh.frame.loc.clone()
+    loc = fresh.whitening.loc.clone()
     fresh()  # and its first call does not look for a Gaussian again
-    assert torch.equal(fresh.frame.loc, loc)
+    assert torch.equal(fresh.whitening.loc, loc)
 
 
 def test_the_first_call_initialises_once():
     guide = AutoFlow(gaussian)
     guide()
     assert bool(guide.initialised)
-    loc = guide.frame.loc.clone()
+    loc = guide.whitening.loc.clone()
     guide()
-    assert torch.equal(guide.frame.loc, loc)
+    assert torch.equal(guide.whitening.loc, loc)
 
 
 def test_two_guides_share_nothing():
@@ -216,7 +216,7 @@ def test_two_guides_share_nothing():
 
 def test_the_param_store_carries_the_whole_guide(tmp_path):
     guide = ready(schools, name="posterior")
-    guide.frame.place(torch.arange(10.0) / 5, 2 * torch.eye(10))
+    guide.whitening.place(torch.arange(10.0) / 5, 2 * torch.eye(10))
     perturb(guide)
     guide()
     values, wanted = guide.sample_and_log_prob(5)
@@ -247,7 +247,7 @@ def test_the_param_store_carries_the_whole_guide(tmp_path):
 def test_the_param_store_follows_the_guide():
     guide = ready(schools, name="posterior")
     guide()
-    guide.frame.place(torch.ones(10), torch.eye(10))
+    guide.whitening.place(torch.ones(10), torch.eye(10))
     key = next(key for key in pyro.get_param_store() if key.endswith(".loc"))
     assert torch.equal(pyro.get_param_store()[key], torch.ones(10))
     guide.double()
@@ -340,7 +340,7 @@ def test_flat_priors_that_cannot_be_sampled():
 
     guide = AutoFlow(model)
     guide.setup()
-    torch.testing.assert_close(guide.frame.loc, torch.zeros(2))
+    torch.testing.assert_close(guide.whitening.loc, torch.zeros(2))
 
 
 def test_neutra_keeps_the_density():
@@ -361,4 +361,4 @@ def test_starts_where_it_is_told():
     start = {"x": torch.tensor(3.0)}
     guide = AutoFlow(gaussian, init_loc_fn=init_to_value(values=start))
     guide.setup()
-    assert guide.frame.loc.item() == 3.0
+    assert guide.whitening.loc.item() == 3.0

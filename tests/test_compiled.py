@@ -189,7 +189,7 @@ def test_no_compiler(monkeypatch):
     assert not differ(eager, flow)
 
 
-@pytest.mark.parametrize("memory", ["checkpointed", "rebuilt"])
+@pytest.mark.parametrize("memory", ["checkpointed", "reversible"])
 def test_saved_memory_stays_saved(memory):
     def saved():
         torch.manual_seed(1)

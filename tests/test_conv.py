@@ -178,7 +178,7 @@ def test_statistics_of_nets_and_flow_are_recomputed():
     t = pf.real_nvp_image((1, 4, 4), scales=1, blocks=1, width=3).double()
     perturb(t)
     data = torch.randn(60, 1, 4, 4, dtype=torch.float64) * 2 + 3
-    pf.recompute_statistics(t, data, batch_size=25)
+    pf.update_statistics(t, data, batch_size=25)
     once = {name: value.clone() for name, value in t.state_dict().items()}
     norms = [m for m in t.modules() if isinstance(m, ChannelNorm)]
     seen = {m: [] for m in norms}
@@ -194,7 +194,7 @@ def test_statistics_of_nets_and_flow_are_recomputed():
         variance = m.moments.variance
         wanted = m.weight.detach() ** 2 * variance / (variance + m.eps)
         torch.testing.assert_close(h.var((0, 2, 3), correction=0), wanted)
-    pf.recompute_statistics(t, data, batch_size=60)
+    pf.update_statistics(t, data, batch_size=60)
     for name, value in t.state_dict().items():
         torch.testing.assert_close(value, once[name])
 

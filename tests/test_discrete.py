@@ -27,7 +27,7 @@ def small(size=2, levels=3, hidden=(16,), alpha=0.05, noise=None):
     return pf.Flow(
         [
             pf.real_nvp(size, depth=4, hidden=hidden),
-            tr.Pixels(alpha, levels=levels, event_dim=1),
+            tr.LogitPixels(alpha, levels=levels, event_dim=1),
             tr.Dequantize(noise, levels=levels, event_dim=1),
         ]
     )
@@ -37,7 +37,7 @@ def uniform(shape=(3,), levels=256):
     """Exactly 1 / levels for each whole number: a logistic variable through the sigmoid."""
     event_dim = len(shape)
     parts = [
-        tr.Pixels(0.0, levels=levels, event_dim=event_dim),
+        tr.LogitPixels(0.0, levels=levels, event_dim=event_dim),
         tr.Dequantize(levels=levels, event_dim=event_dim),
     ]
     return pf.Flow(parts, base=pf.bases.logistic(shape)).double()
@@ -54,7 +54,7 @@ def in_high_precision(y, alpha, levels):
 @pytest.mark.parametrize("levels", [256, 17])
 def test_single_precision_is_exact_at_both_ends(alpha, levels):
     y = torch.cat([torch.tensor(ENDS), torch.linspace(0, 256, 999)]) * (levels / 256)
-    x, log_det = tr.Pixels(alpha, levels=levels, event_dim=0).inverse_and_log_det(y)
+    x, log_det = tr.LogitPixels(alpha, levels=levels, event_dim=0).inverse_and_log_det(y)
     logits, slopes = in_high_precision(y, alpha, levels)
     # Of p = α + …, numbers of 24 bits round the sum: half a unit in the last place of log p, and of x.
     assert np.abs(x.numpy() - logits).max() < 2e-6
@@ -71,7 +71,7 @@ def test_single_precision_is_exact_at_both_ends(alpha, levels):
 )
 def test_no_sample_is_beyond_scoring(x, alpha, levels):
     for dtype in (torch.float32, torch.float64):
-        t = tr.Pixels(alpha, levels=levels, event_dim=0)
+        t = tr.LogitPixels(alpha, levels=levels, event_dim=0)
         y, log_det = t.forward_and_log_det(torch.tensor(x, dtype=dtype))
         back, inverse = t.inverse_and_log_det(y)
         assert t.codomain.check(y)
@@ -80,13 +80,13 @@ def test_no_sample_is_beyond_scoring(x, alpha, levels):
 
 
 def test_nan_and_infinity_stay():
-    t = tr.Pixels(event_dim=0)
+    t = tr.LogitPixels(event_dim=0)
     assert t(torch.tensor(torch.nan)).isnan()
     for bad in (torch.nan, torch.inf, -torch.inf, 271.0, -15.0):
         assert not any(v.isfinite() for v in t.inverse_and_log_det(torch.tensor(bad)))
     for bad in (torch.nan, 300.0):
         with pytest.raises(ValueError, match="within the support"):
-            pf.Flow(tr.Pixels(), pf.bases.logistic((1, 2, 2)))().log_prob(torch.full((1, 2, 2), bad))
+            pf.Flow(tr.LogitPixels(), pf.bases.logistic((1, 2, 2)))().log_prob(torch.full((1, 2, 2), bad))
 
 
 def test_whole_numbers_are_asked_for():
@@ -178,7 +178,7 @@ def test_the_right_noise_leaves_nothing_to_chance():
 
     class Posterior(nn.Module):
         transform = tr.Coupling(
-            pf.partitions.Halves(2), pf.elementwise.Affine(), pf.nn.DenseNet(1, 2, (2,), context_dim=1)
+            pf.partitions.Halves(2), pf.elementwise.Affine(), pf.nn.MLP(1, 2, (2,), context_dim=1)
         )
 
         def forward(self, context):
@@ -320,7 +320,7 @@ def test_bits_of_real_numbers_count_their_scale():
     """The same model, over [0, 256) and over [0, 1), with the noise drawn outside."""
     images = torch.randint(0, 256, (7, 6), dtype=torch.uint8)
     for levels, scale in ((256, 1.0), (1, 1 / 256)):
-        flow = pf.Flow(tr.Pixels(0.0, levels=levels, event_dim=1), base=pf.bases.logistic(6)).double()
+        flow = pf.Flow(tr.LogitPixels(0.0, levels=levels, event_dim=1), base=pf.bases.logistic(6)).double()
         bits = pf.bits_per_dim(flow, images, scale=scale)
         torch.testing.assert_close(bits, torch.full((7,), 8.0, dtype=torch.float64))
 
@@ -339,7 +339,7 @@ def test_bits_leave_the_mode_as_it_is_and_average_draws():
 
 
 def test_bits_of_a_conditional_flow():
-    parts = [pf.real_nvp(2, depth=1, hidden=(4,), context_dim=1), tr.Pixels(event_dim=1)]
+    parts = [pf.real_nvp(2, depth=1, hidden=(4,), context_dim=1), tr.LogitPixels(event_dim=1)]
     flow = pf.Flow([*parts, tr.Dequantize(event_dim=1)])
     images = torch.randint(0, 256, (9, 2))
     assert pf.bits_per_dim(flow, images, context=torch.randn(9, 1)).shape == (9,)
@@ -362,9 +362,9 @@ def test_temperature_scales_the_base_about_its_mean():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: tr.Pixels(0.5), r"alpha in \[0, ½\); got 0.5"),
-        (lambda: tr.Pixels(-0.1), r"alpha in \[0, ½\); got -0.1"),
-        (lambda: tr.Pixels(levels=0), "levels ≥ 1; got 0"),
+        (lambda: tr.LogitPixels(0.5), r"alpha in \[0, ½\); got 0.5"),
+        (lambda: tr.LogitPixels(-0.1), r"alpha in \[0, ½\); got -0.1"),
+        (lambda: tr.LogitPixels(levels=0), "levels ≥ 1; got 0"),
         (lambda: tr.Dequantize(levels=1), "levels ≥ 2; got 1"),
         (lambda: tr.Dequantize(pf.Flow(pf.nice(2))), "takes an image as its context; got noise that"),
     ],

@@ -28,7 +28,7 @@ def exact_guide(transform=pf.transforms.diagonal_scaling):
     guide = AutoFlow(model, transform)
     guide.setup()
     guide.initialised.fill_(True)
-    guide.frame.place(torch.tensor([Y.sum() * VARIANCE]), torch.tensor([[VARIANCE**0.5]]))
+    guide.whitening.place(torch.tensor([Y.sum() * VARIANCE]), torch.tensor([[VARIANCE**0.5]]))
     return guide
 
 
@@ -60,15 +60,15 @@ def test_no_gradient_at_the_optimum(kind, vectorize):
 def test_the_gradient_is_right_in_the_mean(kind, vectorize):
     guide = exact_guide()
     with torch.no_grad():
-        guide.frame.shift += 0.3
-        guide.frame.log_diagonal += 0.2
+        guide.whitening.shift += 0.3
+        guide.whitening.log_diagonal += 0.2
     options = {"ignore_jit_warnings": True} if kind is JitPathELBO else {}
     elbo = kind(num_particles=4000 if vectorize else 6, vectorize_particles=vectorize, **options)
     gradient(elbo, model, guide)
     # KL of N(0.3, e^0.4) to N(0, 1), in the posterior's own units: m, and e^2s − 1
     tolerance = 0.1 if vectorize else 1.5
-    assert guide.frame.shift.grad.item() == pytest.approx(0.3, abs=tolerance)
-    assert guide.frame.log_diagonal.grad.item() == pytest.approx(math.exp(0.4) - 1, abs=tolerance)
+    assert guide.whitening.shift.grad.item() == pytest.approx(0.3, abs=tolerance)
+    assert guide.whitening.log_diagonal.grad.item() == pytest.approx(math.exp(0.4) - 1, abs=tolerance)
 
 
 def schools():
@@ -141,7 +141,7 @@ def variance(elbo, guide, repeats=60):
 def test_less_variance_than_the_usual_estimator():
     guide = exact_guide()
     with torch.no_grad():
-        guide.frame.shift += 0.1
+        guide.whitening.shift += 0.1
     usual, path = (
         variance(kind(num_particles=4, vectorize_particles=True), guide) for kind in (Trace_ELBO, PathELBO)
     )
@@ -154,7 +154,7 @@ def test_less_variance_than_the_usual_estimator():
 def test_the_weighted_bound_tightens_and_its_gradients_are_right():
     guide = exact_guide()
     with torch.no_grad():
-        guide.frame.shift += 0.7
+        guide.whitening.shift += 0.7
     bounds = [-DRegELBO(num_particles=k, vectorize_particles=True).loss(model, guide) for k in (5000,)]
     assert bounds[0] == pytest.approx(LOG_Z, abs=0.05)
     loose = [-DRegELBO(num_particles=2).loss(model, guide) for _ in range(150)]

@@ -52,7 +52,7 @@ def test_the_average_is_validated_and_kept_with_its_own_statistics():
     assert scores.mean() == pytest.approx(history.bits_per_dim(history.best_loss), abs=0.1)
     moments = flow.transform[2].moments
     kept = {name: value.clone() for name, value in moments.state_dict().items()}
-    pf.recompute_statistics(flow, IMAGES[40:])  # with other noise
+    pf.update_statistics(flow, IMAGES[40:])  # with other noise
     for name, value in moments.state_dict().items():
         torch.testing.assert_close(value, kept[name], rtol=0.1, atol=0.1)
 

@@ -152,15 +152,15 @@ def test_seeds():
     chains = [AutoFlow(funnel) for _ in range(2)]  # without a seed two fits differ
     for guide in chains:
         fit_vi(funnel, guide, settings=settings(steps=2, seed=None))
-    assert not torch.equal(*(g.frame.loc for g in chains))
+    assert not torch.equal(*(g.whitening.loc for g in chains))
 
 
 def test_goes_on_from_a_fitted_guide():
     guide = AutoFlow(funnel)
     fit_vi(funnel, guide, settings=settings())
-    loc = guide.frame.loc.clone()
+    loc = guide.whitening.loc.clone()
     fit_vi(funnel, guide, settings=settings(steps=3))
-    assert torch.equal(guide.frame.loc, loc)
+    assert torch.equal(guide.whitening.loc, loc)
 
 
 @pytest.mark.parametrize("restarts", [1, 2])
@@ -236,7 +236,7 @@ def test_plain_gradients_and_large_dimensions():
 
     guide = AutoFlow(model, transform=lambda d: pf.real_nvp(d, depth=2, hidden=(4,)))
     guide.setup()
-    assert guide.frame.scale.shape == (300,)
+    assert guide.whitening.scale.shape == (300,)
     fit_vi(model, guide, settings=settings(path_gradient=False, steps=2))
     draws = guide.sample_posterior(2000)["x"]
     assert bool(((draws.mean(0) - torch.arange(300.0)).abs() < 0.01).all())
@@ -258,13 +258,13 @@ def test_subsampled_likelihood():
 def test_svi_after_fit_vi_goes_on_from_there():
     guide = AutoFlow(location)
     fit_vi(location, guide, Y, settings=settings(steps=1))
-    before = guide.frame.loc.clone()
+    before = guide.whitening.loc.clone()
     svi = SVI(
         location, guide, pyro.optim.Adam({"lr": 1e-3}), PathELBO(num_particles=8, vectorize_particles=True)
     )
     losses = [svi.step(Y) for _ in range(3)]
     assert all(math.isfinite(loss) for loss in losses)
-    assert torch.equal(before, guide.frame.loc)
+    assert torch.equal(before, guide.whitening.loc)
 
 
 def test_refuses_what_does_not_fit():

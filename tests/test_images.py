@@ -74,7 +74,7 @@ def test_statistics_are_recomputed_through_scales():
 
     t = tr.Multiscale([scale((1, 4, 8), (4, 2, 4)), scale((2, 2, 4), (8, 1, 2))]).double()
     data = torch.randn(50, 1, 4, 8, dtype=torch.float64) * 3 + 7
-    pf.recompute_statistics(t, data, batch_size=20)
+    pf.update_statistics(t, data, batch_size=20)
     x = t.eval().inverse_and_log_det(data)[0]
     for z in t.split(x):  # each feature of each latent is standardised by the last layer it passed
         torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros_like(z[0, :, 0, 0]), atol=1e-6, rtol=0)

@@ -12,15 +12,15 @@ from torch import nn
 
 import pyro_flows as pf
 from pyro_flows import transforms as tr
-from pyro_flows.nn import DenseNet, RunningMoments
+from pyro_flows.nn import MLP, RunningMoments
 
 from .case import perturb
 from .cases import CASES
 
 MODES = {
     "checkpointed": {"memory": "checkpointed"},
-    "rebuilt": {"memory": "rebuilt", "anchors": 0},
-    "rebuilt-2": {"memory": "rebuilt", "anchors": 2},
+    "reversible": {"memory": "reversible", "every": 0},
+    "reversible-2": {"memory": "reversible", "every": 2},
 }
 every_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 
@@ -43,7 +43,7 @@ class NormedNet(nn.Module):
         return self.last(h.tanh())
 
 
-def couplings(count, net=lambda i: DenseNet(2 - i % 2, 2 * (1 + i % 2), (6,), activation=nn.Tanh)):
+def couplings(count, net=lambda i: MLP(2 - i % 2, 2 * (1 + i % 2), (6,), activation=nn.Tanh)):
     halves = [pf.partitions.Halves(3, swap=i % 2 == 1) for i in range(count)]
     return [tr.Coupling(halves[i], pf.elementwise.Affine(), net(i)) for i in range(count)]
 
@@ -203,9 +203,9 @@ def saved_bytes(run):
     return kept
 
 
-def test_keeps_little_and_rebuilt_no_more_with_depth():
-    def kept(depth, memory, anchors=8):
-        chain = pf.Chain(couplings(depth), memory=memory, anchors=anchors)
+def test_keeps_little_and_reversible_no_more_with_depth():
+    def kept(depth, memory, every=8):
+        chain = pf.Chain(couplings(depth), memory=memory, every=every)
         parameters = {p.untyped_storage().data_ptr() for p in chain.parameters()}
         y = torch.randn(1000, 3)
         seen = saved_bytes(lambda: chain.inverse_and_log_det(y))
@@ -214,8 +214,8 @@ def test_keeps_little_and_rebuilt_no_more_with_depth():
     row = 1000 * 3 * 4
     assert kept(16, "plain") > 16 * 4 * row
     assert kept(16, "checkpointed") <= 11 * row  # each layer adds the half that moves: here one or two thirds
-    assert kept(16, "rebuilt") == 2 * row
-    assert kept(8, "rebuilt", 0) == kept(64, "rebuilt", 0) == row
+    assert kept(16, "reversible") == 2 * row
+    assert kept(8, "reversible", 0) == kept(64, "reversible", 0) == row
 
 
 def test_a_conditioner_runs_twice_in_a_step():
@@ -231,7 +231,7 @@ def test_a_conditioner_runs_twice_in_a_step():
             return self.net(x)
 
     for mode in MODES.values():
-        chain = pf.Chain(couplings(4, lambda i: Counting(DenseNet(2 - i % 2, 2 * (1 + i % 2)))), **mode)
+        chain = pf.Chain(couplings(4, lambda i: Counting(MLP(2 - i % 2, 2 * (1 + i % 2)))), **mode)
         Counting.calls = 0
         loss = chain.inverse_and_log_det(torch.randn(5, 3))[1].sum()
         assert Counting.calls == 4
@@ -299,7 +299,7 @@ def test_double_backward():
         wanted = outcome(build(name), penalty)
         torch.testing.assert_close(outcome(build(name, MODES["checkpointed"]), penalty), wanted)
         with pytest.raises(RuntimeError, match="create_graph=True"):
-            penalty(build(name, MODES["rebuilt"]))
+            penalty(build(name, MODES["reversible"]))
 
 
 def test_buffers_that_change_otherwise_are_an_error():
@@ -383,7 +383,7 @@ def test_a_guide_in_svi(mode):
     assert losses(mode) == pytest.approx(losses(None), rel=1e-4)
 
 
-@pytest.mark.parametrize("arguments", [{"memory": "none"}, {"memory": "rebuilt", "anchors": -1}])
+@pytest.mark.parametrize("arguments", [{"memory": "none"}, {"memory": "reversible", "every": -1}])
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match="expected"):
         pf.Chain(couplings(1), **arguments)
@@ -391,7 +391,7 @@ def test_bad_arguments(arguments):
 
 def test_nothing_to_set_is_an_error():
     with pytest.raises(ValueError, match="expected a Chain"):
-        pf.save_memory(tr.ActNorm(3), "rebuilt")
+        pf.save_memory(tr.ActNorm(3), "reversible")
 
 
 def _rank(rank, port, mode, queue):
@@ -427,7 +427,9 @@ def _trained(mode, rank=None):
     return torch.cat([p.detach().flatten() for p in loss.parameters()]).tolist()
 
 
-@pytest.mark.parametrize("mode", [MODES["checkpointed"], MODES["rebuilt"]], ids=["checkpointed", "rebuilt"])
+@pytest.mark.parametrize(
+    "mode", [MODES["checkpointed"], MODES["reversible"]], ids=["checkpointed", "reversible"]
+)
 def test_two_ranks_equal_one(mode):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_flows.nn import DenseNet, ResidualNet, RunningMoments, batch_moments
+from pyro_flows.nn import MLP, ResidualNet, RunningMoments, batch_moments
 
 from .cases import perturb
 
 NETS = {
-    "dense": lambda **o: DenseNet(3, 4, (8, 5), **o),
-    "dense-one": lambda **o: DenseNet(3, 4, (8,), **o),
+    "dense": lambda **o: MLP(3, 4, (8, 5), **o),
+    "dense-one": lambda **o: MLP(3, 4, (8,), **o),
     "residual": lambda **o: ResidualNet(3, 4, 8, 2, **o),
     "residual-none": lambda **o: ResidualNet(3, 4, 8, 0, **o),
 }
@@ -69,7 +69,7 @@ def test_missing_context_is_an_error(make):
 
 def test_no_hidden_layer_is_an_error():
     with pytest.raises(ValueError, match="hidden"):
-        DenseNet(3, 4, ())
+        MLP(3, 4, ())
 
 
 def test_batch_moments_by_hand():

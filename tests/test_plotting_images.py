@@ -87,7 +87,7 @@ def test_given_axes_are_drawn_on():
 
 def test_reconstructions_show_images_and_what_comes_back():
     images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
-    flow = pf.Flow([tr.Reshape((64,), (1, 8, 8)), tr.Pixels(), tr.Dequantize()])
+    flow = pf.Flow([tr.Reshape((64,), (1, 8, 8)), tr.LogitPixels(), tr.Dequantize()])
     figure = plotting.reconstructions(flow, images)
     above, below = tiles(figure, 8, 8)
     torch.testing.assert_close(above[:, 0], images[:, 0] / 255.0, check_dtype=False, atol=1e-6, rtol=0)
@@ -148,7 +148,7 @@ def test_attributes_are_added_in_latent_space():
 
 
 def test_conditional_flows_are_drawn_too():
-    net = pf.nn.DenseNet(32, 64, (4,), context_dim=2)
+    net = pf.nn.MLP(32, 64, (4,), context_dim=2)
     coupling = tr.Coupling(pf.partitions.Halves(64), pf.elementwise.Affine(), net)
     flow = pf.Flow([coupling, tr.Reshape((64,), (1, 8, 8))])
     images, context = torch.rand(2, 3, 1, 8, 8)[0], torch.randn(3, 2)

@@ -65,7 +65,7 @@ def pixels(norm):
         normal,
         coupling,
         *([] if norm is None else [norm(1, event_dim=3)]),
-        pf.transforms.Pixels(levels=17),
+        pf.transforms.LogitPixels(levels=17),
         pf.transforms.Dequantize(levels=17),
     ]
 

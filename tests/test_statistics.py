@@ -6,7 +6,7 @@ from torch.utils.data import TensorDataset
 
 import pyro_flows as pf
 from pyro_flows.nn import RunningMoments
-from pyro_flows.training import recompute_statistics
+from pyro_flows.training import update_statistics
 
 DATA = torch.randn(1000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 4 + 9
 CONTEXT = DATA[:, :2].sin()
@@ -62,7 +62,7 @@ def test_nested_chains_from_the_data_side_inwards():
     norms = [pf.transforms.BatchNorm(3) for _ in range(3)]
     scale = pf.transforms.Standardize(torch.tensor([1.0, -2.0, 0.5]), torch.tensor([3.0, 0.1, 7.0]))
     flow = pf.Flow(pf.Chain([norms[0], pf.Chain([scale, pf.Chain([norms[1]])]), norms[2]])).double()
-    recompute_statistics(flow, DATA, batch_size=300)
+    update_statistics(flow, DATA, batch_size=300)
     y = array(DATA)
     check(norms[2].moments, y.mean(0), y.var(0))
     y = normed(y)
@@ -75,7 +75,7 @@ def test_nested_chains_from_the_data_side_inwards():
 def test_norms_inside_a_conditioner_in_the_order_of_their_calls(batch_size):
     net, norm = NormedNet(2, 1), pf.transforms.BatchNorm(3)
     transform = pf.Chain([norm, coupling(net)]).double()
-    recompute_statistics(transform, DATA, batch_size=batch_size)
+    update_statistics(transform, DATA, batch_size=batch_size)
     y = array(DATA)
     (outer, inner), _ = net.numpy(y[:, [0, 2]])
     check(net.outer, *outer)
@@ -89,34 +89,34 @@ def test_norms_inside_a_conditioner_in_the_order_of_their_calls(batch_size):
 def test_with_context():
     net, norm = NormedNet(2, 1, context_dim=2), pf.transforms.BatchNorm(3)
     flow = pf.Flow([coupling(net, context_dim=2), norm]).double()
-    recompute_statistics(flow, DATA, context=CONTEXT)
+    update_statistics(flow, DATA, context=CONTEXT)
     y = array(DATA)
     check(norm.moments, y.mean(0), y.var(0))
     (outer, inner), _ = net.numpy(np.concatenate([normed(y)[:, [0, 2]], array(CONTEXT)], -1))
     check(net.outer, *outer)
     check(net.inner, *inner)
     one = {name: value.clone() for name, value in flow.state_dict().items()}
-    recompute_statistics(flow, TensorDataset(DATA, CONTEXT))
+    update_statistics(flow, TensorDataset(DATA, CONTEXT))
     assert all(torch.equal(one[name], value) for name, value in flow.state_dict().items())
 
 
 def test_a_context_that_is_needed_is_asked_for():
     flow = pf.Flow(pf.real_nvp(3, context_dim=2, norm=pf.transforms.BatchNorm)).double()
     with pytest.raises(ValueError, match="context"):
-        recompute_statistics(flow, DATA)
+        update_statistics(flow, DATA)
 
 
 def test_images_have_a_mean_and_a_variance_a_channel():
     images = torch.randn(50, 2, 4, 4, dtype=torch.float64) * 3 + 1
     norm = pf.transforms.BatchNorm(2, event_dim=3).double()
-    recompute_statistics(norm, images, batch_size=16)
+    update_statistics(norm, images, batch_size=16)
     check(norm.moments, array(images.mean((0, 2, 3))), array(images.var((0, 2, 3), correction=0)))
 
 
 def test_far_off_data_in_single_precision():
     norm = pf.transforms.BatchNorm(3)
     data = DATA * 0.25 + 10_000
-    recompute_statistics(norm, data, batch_size=100)
+    update_statistics(norm, data, batch_size=100)
     y = array(data.float()).astype(np.float64)
     np.testing.assert_allclose(array(norm.moments.mean), y.mean(0), rtol=1e-6)
     np.testing.assert_allclose(array(norm.moments.variance), y.var(0), rtol=1e-3)
@@ -127,7 +127,7 @@ def test_rows_with_nan_are_left_out():
     data = DATA.clone()
     data[5, 1] = torch.nan
     data[400:, 0] = torch.inf
-    recompute_statistics(norm, data, batch_size=128)
+    update_statistics(norm, data, batch_size=128)
     kept = array(data[data.isfinite().all(-1)])
     check(norm.moments, kept.mean(0), kept.var(0))
 
@@ -135,7 +135,7 @@ def test_rows_with_nan_are_left_out():
 def test_one_row_is_too_few_and_changes_nothing():
     norm = pf.transforms.BatchNorm(3)
     before = {name: value.clone() for name, value in norm.state_dict().items()}
-    recompute_statistics(norm, DATA[:1])
+    update_statistics(norm, DATA[:1])
     assert all(torch.equal(before[name], value) for name, value in norm.state_dict().items())
 
 
@@ -146,7 +146,7 @@ def test_modes_parameters_and_gradients_stay(training):
     flow.train(training)
     net.first.train(not training)
     parameters = [p.clone() for p in flow.parameters()]
-    recompute_statistics(flow, DATA)
+    update_statistics(flow, DATA)
     assert flow.training == net.inner.training == training != net.first.training
     assert all(torch.equal(a, b) for a, b in zip(parameters, flow.parameters(), strict=True))
     assert all(p.grad is None for p in flow.parameters())
@@ -156,7 +156,7 @@ def test_modes_parameters_and_gradients_stay(training):
 def test_scores_see_the_new_statistics_at_once():
     flow = pf.Flow(pf.transforms.BatchNorm(3)).double().eval()
     before = flow().log_prob(DATA).mean()
-    recompute_statistics(flow, DATA)
+    update_statistics(flow, DATA)
     independent = torch.distributions.Normal(DATA.mean(0), (DATA.var(0, correction=0) + 1e-5).sqrt())
     torch.testing.assert_close(flow().log_prob(DATA), independent.log_prob(DATA).sum(-1))
     assert flow().log_prob(DATA).mean() > before
@@ -168,7 +168,7 @@ def test_flows_without_statistics_cost_nothing(monkeypatch):
 
     monkeypatch.setattr(pf.Chain, "inverse_and_log_det", scored)
     monkeypatch.setattr(pf.transforms.Coupling, "inverse_and_log_det", scored)
-    recompute_statistics(pf.real_nvp(3), DATA)
+    update_statistics(pf.real_nvp(3), DATA)
 
 
 def test_at_most_so_many_rows_are_drawn_from_all():

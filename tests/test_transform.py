@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import pyro_flows as pf
-from pyro_flows.transform import Bound
+from pyro_flows.transform import Conditioned
 
 from .cases import CASES
 
@@ -101,14 +101,14 @@ def test_bad_contexts():
     with pytest.raises(ValueError, match="context of event shape"):
         t.condition(torch.randn(5, 3))
     with pytest.raises(ValueError, match="takes no context"):
-        Bound(CASES["real-nvp"].build(), torch.randn(2))
+        Conditioned(CASES["real-nvp"].build(), torch.randn(2))
     with pytest.raises(ValueError, match="expected a context"):
         t.forward_and_log_det(torch.randn(5, 3))
     with pytest.raises(ValueError, match="expected a context"):
         t(torch.randn(5, 3))
 
 
-ANY_SIZE = ("Pixels", "Dequantize", "variational_dequantize")
+ANY_SIZE = ("LogitPixels", "Dequantize", "variational_dequantize")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import torch
 
 from .. import families
 from ..flow import Flow
-from ..training import History, checkpoint
+from ..loop import checkpoint
+from ..training import History
 from ..transforms import Chain, Standardize
 from .errors import InputError
 

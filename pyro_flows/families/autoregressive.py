@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from ..elementwise import Affine, Elementwise, Mixture
-from ..nn import DenseNet, MaskedNet
-from ..nn.dense import Activation
+from ..nn import MLP, MaskedNet
+from ..nn.mlp import Activation
 from ..transform import FlowTransform
 from ..transforms import Autoregressive, Chain, Monotone
 from .couplings import Norm, normed
@@ -46,7 +46,7 @@ def autoregressive_layers(
             layer = Autoregressive(elementwise, net)
         else:  # there is nothing to depend on but the context
             outputs = elementwise.num_params * input_dim
-            reader = DenseNet(context_dim, outputs, hidden, activation=activation) if context_dim else None
+            reader = MLP(context_dim, outputs, hidden, activation=activation) if context_dim else None
             layer = Monotone(elementwise, (input_dim,), reader, context_dim=context_dim)
         layers.append(layer)
     return layers

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from ..nn import VelocityNet
-from ..nn.dense import Activation
+from ..nn.mlp import Activation
 from ..ode import Solver, Trace
 from ..transforms import NeuralODE
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from ..elementwise import Additive, Affine, Elementwise
-from ..nn import DenseNet
-from ..nn.dense import Activation
+from ..nn import MLP
+from ..nn.mlp import Activation
 from ..partitions import Alternating, Halves
 from ..transform import FlowTransform
 from ..transforms import Chain, Coupling, DiagonalScaling
@@ -41,7 +41,7 @@ def couplings(
         partition = halving(input_dim, swap=i % 2 == 1)
         passive, active = partition.sizes()
         outputs = elementwise.num_params * active
-        net = DenseNet(passive, outputs, hidden, context_dim=context_dim, activation=activation)
+        net = MLP(passive, outputs, hidden, context_dim=context_dim, activation=activation)
         layers.append(Coupling(partition, elementwise, net, context_dim=context_dim))
     return layers
 

@@ -12,7 +12,7 @@ from ..flow import Flow
 from ..nn import GlowNet
 from ..partitions import Checkerboard
 from ..transform import FlowTransform
-from ..transforms import Coupling, Dequantize, Pixels
+from ..transforms import Coupling, Dequantize, LogitPixels
 
 __all__ = ["variational_dequantize"]
 
@@ -40,7 +40,7 @@ def variational_dequantize(
     Example:
         >>> import torch, pyro_flows as pf
         >>> shape = (1, 8, 8)
-        >>> parts = [pf.glow(shape, depth=1), pf.transforms.Pixels(), pf.variational_dequantize(shape)]
+        >>> parts = [pf.glow(shape, depth=1), pf.transforms.LogitPixels(), pf.variational_dequantize(shape)]
         >>> pf.Flow(parts)().log_prob(torch.randint(0, 256, (5, *shape))).shape
         torch.Size([5])
     """
@@ -54,4 +54,4 @@ def variational_dequantize(
         outputs = elementwise.num_params * sides[1 - i % 2][0]
         net = GlowNet(sides[i % 2], outputs, width=width, context_shape=shape)
         parts.append(Coupling(partition, elementwise, net))
-    return Dequantize(Flow([*parts, Pixels(0.0, levels=1)], base=logistic(shape)), levels=levels)
+    return Dequantize(Flow([*parts, LogitPixels(0.0, levels=1)], base=logistic(shape)), levels=levels)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from ..nn import DenseNet
+from ..nn import MLP
 from ..transform import FlowTransform
 from ..transforms import Chain
 
@@ -26,6 +26,6 @@ def chain_of(
         raise ValueError(f"expected depth ≥ 1; got {depth}")
 
     def conditioner() -> nn.Module | None:
-        return DenseNet(context_dim, outputs, hidden, activation=nn.Tanh) if context_dim else None
+        return MLP(context_dim, outputs, hidden, activation=nn.Tanh) if context_dim else None
 
     return Chain(layer(input_dim, conditioner(), context_dim=context_dim) for _ in range(depth))

@@ -34,8 +34,8 @@ def residual(
         hidden: widths of each block's hidden layers.
         context_dim: length of the context vector, 0 for none.
         coefficient: bound in (0, 1) of how much each layer stretches.
-        log_det: `pyro_flows.transforms.Determinant()`, exact, or `pyro_flows.transforms.Roulette()`, unbiased; where None
-            the former up to 16 dimensions.
+        log_det: `pyro_flows.transforms.Determinant()`, exact, or `transforms.Roulette()`, unbiased;
+            if None the former, up to 16 dimensions.
 
     Raises:
         ValueError: where an argument is out of its range.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from ..elementwise import Elementwise, RationalQuadratic
-from ..nn.dense import Activation
+from ..nn.mlp import Activation
 from ..transforms import Chain
 from .autoregressive import autoregressive_layers
 from .couplings import Norm, couplings, normed

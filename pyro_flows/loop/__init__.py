@@ -1,1 +1,1 @@
-"""What every training loop needs: compiling, checkpoints, random numbers that depend on the step, progress."""
+"""What every training loop needs: compiling, checkpoints, reproducible random numbers, progress."""

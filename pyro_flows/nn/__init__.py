@@ -4,16 +4,16 @@ from .channel_norm import ChannelNorm
 from .conv import WeightNormConv
 from .conv_glow import GlowNet
 from .conv_residual import ConvResidualNet
-from .dense import DenseNet, ResidualNet
 from .lipschitz import LipschitzNet
 from .masked import MaskedNet
+from .mlp import MLP, ResidualNet
 from .moments import RunningMoments, batch_moments
 from .velocity import VelocityNet
 
 __all__ = [
+    "MLP",
     "ChannelNorm",
     "ConvResidualNet",
-    "DenseNet",
     "GlowNet",
     "LipschitzNet",
     "MaskedNet",

@@ -16,7 +16,7 @@ class ChannelNorm(nn.Module):
 
     Unlike `pyro_flows.transforms.BatchNorm`, which is a layer of a flow and must be inverted, it
     normalises by the batch itself, as networks do, in one fused operation. The statistics are those
-    of all ranks under `torch.distributed`, and `recompute_statistics` sets them like any other. A
+    of all ranks under `torch.distributed`, and `update_statistics` sets them like any other. A
     batch that holds a NaN or an infinity leaves the averages as they are.
 
     Ioffe & Szegedy, "Batch Normalization", 2015, arXiv:1502.03167.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .conv import add_context, as_images, context_layer
-from .dense import Activation, _build
+from .mlp import Activation, _build
 
 __all__ = ["GlowNet", "ZeroConv"]
 

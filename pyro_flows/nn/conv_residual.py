@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .channel_norm import ChannelNorm
 from .conv import WeightNormConv, add_context, as_images, channels_last, context_layer
-from .dense import Activation, _build
+from .mlp import Activation, _build
 
 __all__ = ["ConvResidualNet"]
 

@@ -11,7 +11,7 @@ from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
 from .._tracing import may_learn
-from .dense import _context_layer, _with_context
+from .mlp import _context_layer, _with_context
 
 __all__ = ["Contraction", "LipschitzNet", "SpectralLinear"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn.functional import linear
 
-from .dense import Activation, _build, _context_layer, _with_context, _zeroed
+from .mlp import Activation, _build, _context_layer, _with_context, _zeroed
 
 __all__ = ["MaskedNet"]
 
@@ -35,7 +35,7 @@ class _MaskedLinear(nn.Linear):
 class MaskedNet(nn.Module):
     r"""A multilayer perceptron that gives each element of x parameters that depend on lower-ranked ones only.
 
-    Starts at zero, as `DenseNet` does, and learns faster by its gain: Adam moves weights by its learning
+    Starts at zero, as `MLP` does, and learns faster by its gain: Adam moves weights by its learning
     rate, however far they have to go from zero. Hidden unit j has a degree m_j and reads what has a rank or a
     degree of at most m_j; the parameters of element i read the units with m_j < rank i.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
-from .dense import Activation, _build, _context_layer, _with_context, _zeroed
+from .mlp import Activation, _build, _context_layer, _with_context, _zeroed
 
 __all__ = ["VelocityNet"]
 

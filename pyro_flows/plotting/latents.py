@@ -36,7 +36,7 @@ def reconstructions(
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
-        >>> flow = pf.Flow([pf.transforms.Reshape((64,), (1, 8, 8)), pf.transforms.Pixels()])
+        >>> flow = pf.Flow([pf.transforms.Reshape((64,), (1, 8, 8)), pf.transforms.LogitPixels()])
         >>> figure = pf.plotting.reconstructions(flow, torch.rand(5, 1, 8, 8) * 256)
         >>> figure.axes[0].images[0].get_array().shape
         (19, 46, 3)
@@ -77,7 +77,7 @@ def interpolations(
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
-        >>> flow = pf.Flow([pf.transforms.Reshape((64,), (1, 8, 8)), pf.transforms.Pixels()])
+        >>> flow = pf.Flow([pf.transforms.Reshape((64,), (1, 8, 8)), pf.transforms.LogitPixels()])
         >>> figure = pf.plotting.interpolations(flow, *(torch.rand(2, 3, 1, 8, 8) * 256), steps=4)
         >>> figure.axes[0].images[0].get_array().shape
         (28, 37, 3)
@@ -122,7 +122,7 @@ def resampled_scales(
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
         >>> scales = [pf.transforms.Squeeze((1, 8, 8)), pf.transforms.Squeeze((2, 4, 4))]
-        >>> flow = pf.Flow([pf.transforms.Multiscale(scales), pf.transforms.Pixels()])
+        >>> flow = pf.Flow([pf.transforms.Multiscale(scales), pf.transforms.LogitPixels()])
         >>> figure = pf.plotting.resampled_scales(flow, torch.rand(2, 1, 8, 8) * 256)
         >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
         ['image', 'scale 1 anew', 'scales 1–2']
@@ -169,7 +169,7 @@ def attribute_arithmetic(
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
-        >>> flow = pf.Flow([pf.transforms.Reshape((64,), (1, 8, 8)), pf.transforms.Pixels()])
+        >>> flow = pf.Flow([pf.transforms.Reshape((64,), (1, 8, 8)), pf.transforms.LogitPixels()])
         >>> having, lacking = torch.rand(2, 20, 1, 8, 8) * 256
         >>> figure = pf.plotting.attribute_arithmetic(flow, having[:3], having, lacking)
         >>> figure.axes[0].images[0].get_array().shape

@@ -8,7 +8,7 @@ from .learner import NonFiniteLoss
 from .likelihood import negative_log_likelihood
 from .penalised import PenalisedLikelihood
 from .settings import History, Settings
-from .statistics import recompute_statistics
+from .statistics import update_statistics
 
 __all__ = [
     "FlowMatching",
@@ -23,5 +23,5 @@ __all__ = [
     "negative_log_likelihood",
     "optimal_transport",
     "random_flips",
-    "recompute_statistics",
+    "update_statistics",
 ]

@@ -49,7 +49,8 @@ def bits_per_dim(
 
     Example:
         >>> import torch, pyro_flows as pf
-        >>> flow = pf.Flow([pf.nice(64), pf.transforms.Reshape((64,), (1, 8, 8)), pf.transforms.Pixels()])
+        >>> to_pixels = [pf.transforms.Reshape((64,), (1, 8, 8)), pf.transforms.LogitPixels()]
+        >>> flow = pf.Flow([pf.nice(64), *to_pixels])
         >>> images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
         >>> pf.bits_per_dim(flow, images).shape
         torch.Size([5])

@@ -15,10 +15,10 @@ from ..transform import FlowTransform
 from ..transforms import Chain, Multiscale
 from .data import Source, rows_at_once, source_of
 
-__all__ = ["recompute_statistics"]
+__all__ = ["update_statistics"]
 
 
-def recompute_statistics(
+def update_statistics(
     flow: Flow | FlowTransform, data: Any, *, context: Any = None, batch_size: int | None = None
 ) -> None:
     """Set every running mean and variance to that of its own inputs over a whole data set.
@@ -36,7 +36,7 @@ def recompute_statistics(
         >>> import torch, pyro_flows as pf
         >>> data = torch.randn(1000, 3) * 2 + 5
         >>> transform = pf.transforms.BatchNorm(3)
-        >>> pf.recompute_statistics(transform, data)
+        >>> pf.update_statistics(transform, data)
         >>> bool(torch.allclose(transform.moments.mean, data.mean(0)))
         True
     """

@@ -9,12 +9,12 @@ from .dequantize import Dequantize
 from .foreign import Foreign
 from .linear import Linear, generalized_channel_permute, householder
 from .log_det import Determinant, LogDet, Roulette
+from .logit_pixels import LogitPixels
 from .memory.switch import save_memory
 from .monotone import Monotone
 from .multiscale import Multiscale
 from .neural_ode import NeuralODE
 from .permutation import Permutation, permutation, random_permutation, reverse
-from .pixels import Pixels
 from .planar import Planar
 from .radial import Radial
 from .reshape import Reshape
@@ -35,11 +35,11 @@ __all__ = [
     "Foreign",
     "Linear",
     "LogDet",
+    "LogitPixels",
     "Monotone",
     "Multiscale",
     "NeuralODE",
     "Permutation",
-    "Pixels",
     "Planar",
     "Radial",
     "Reshape",

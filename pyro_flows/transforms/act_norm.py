@@ -43,7 +43,7 @@ class ActNorm(FlowTransform):
 
     initialised: Tensor
 
-    rebuildable = True
+    reversible = True
 
     def __init__(self, num_features: int, *, event_dim: int = 1, eps: float = 1e-6) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ class BatchNorm(FlowTransform):
     under `torch.func` they stay. Sampling uses the averages as they are, which makes it the exact
     inverse of the last scoring.
 
-    A slow average lags behind its network: call `recompute_statistics` before an evaluation.
+    A slow average lags behind its network: call `update_statistics` before an evaluation.
 
     Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, arXiv:1605.08803,
     section 3.7.
@@ -46,7 +46,7 @@ class BatchNorm(FlowTransform):
         (True, torch.Size([100]))
     """
 
-    rebuildable = True
+    reversible = True
 
     def __init__(
         self, num_features: int, *, event_dim: int = 1, decay: float = 0.9, eps: float = 1e-5

@@ -17,7 +17,7 @@ from torch.distributions.transforms import _InverseTransform
 
 from .._tracing import is_traced
 from ..transform import FlowTransform
-from ._image import image
+from ._codomain import codomain_of
 from .foreign import Foreign
 from .memory.passing import Step, run
 from .memory.region import run_in_regions
@@ -40,7 +40,7 @@ def _adopt(part: Transform | ConditionalTransform) -> FlowTransform:
     return Foreign(part)
 
 
-MEMORY = ("plain", "checkpointed", "rebuilt")
+MEMORY = ("plain", "checkpointed", "reversible")
 
 
 class Chain(FlowTransform):
@@ -52,8 +52,8 @@ class Chain(FlowTransform):
     Args:
         parts: transforms of ours, Pyro's or torch's, in any mix; the parameters of inverses and of
             composed transforms are registered too.
-        memory: "plain", "checkpointed" or "rebuilt", as `pyro_flows.save_memory` tells.
-        anchors: of "rebuilt", as told there.
+        memory: "plain", "checkpointed" or "reversible", as `pyro_flows.save_memory` tells.
+        every: of "reversible", as told there.
 
     Raises:
         TypeError: where a part is no transform.
@@ -68,10 +68,10 @@ class Chain(FlowTransform):
     """
 
     def __init__(
-        self, parts: Iterable[Transform | ConditionalTransform], *, memory: str = "plain", anchors: int = 8
+        self, parts: Iterable[Transform | ConditionalTransform], *, memory: str = "plain", every: int = 8
     ) -> None:
         super().__init__()
-        self.set_memory(memory, anchors=anchors)
+        self.set_memory(memory, every=every)
         self.parts = nn.ModuleList(_adopt(part) for part in parts)
         self.bijective = all(part.bijective for part in self)
         contexts = {part.context_shape for part in self if part.context_shape is not None}
@@ -89,7 +89,7 @@ class Chain(FlowTransform):
         self._excess = [d - part.domain.event_dim for d, part in zip(dims, self, strict=False)]
         self._composite = [any(isinstance(m, Chain) for m in part.modules()) for part in self]
         self.domain = self._widened(self[0].domain if len(self) else constraints.real, dims[0])
-        self.codomain = self._widened(image(self), dims[-1])
+        self.codomain = self._widened(codomain_of(self), dims[-1])
         self.domain_shape = self._known_shape(dims)
         if self.domain_shape is not None:
             self.codomain_shape = self.domain_shape
@@ -132,7 +132,7 @@ class Chain(FlowTransform):
         if self.memory == "plain" or is_traced() or not torch.is_grad_enabled():
             return run(steps, value, context, inverse=inverse)
         if context is not None and self.context_shape is not None:
-            # A lost input is rebuilt with its output's batch shape, which the context may have widened.
+            # A lost input is found with its output's batch shape, which the context may have widened.
             side = self.codomain if inverse else self.domain
             batch, event = (
                 value.shape[: value.dim() - side.event_dim],
@@ -140,19 +140,19 @@ class Chain(FlowTransform):
             )
             wider = context.shape[: context.dim() - len(self.context_shape)]
             value = value.expand(torch.broadcast_shapes(batch, wider) + event)
-        return run_in_regions(steps, value, context, inverse=inverse, anchors=self._anchors)
+        return run_in_regions(steps, value, context, inverse=inverse, every=self._every)
 
     def _batch(self, x: Tensor) -> Size:
         return x.shape[: x.dim() - self.domain.event_dim]
 
-    def set_memory(self, memory: str, *, anchors: int = 8) -> None:
+    def set_memory(self, memory: str, *, every: int = 8) -> None:
         """Choose what is kept for the backward pass, as `pyro_flows.save_memory` does for all chains."""
         if memory not in MEMORY:
             raise ValueError(f"expected memory to be one of {MEMORY}; got {memory!r}")
-        if anchors < 0:
-            raise ValueError(f"expected anchors ≥ 0; got {anchors}")
+        if every < 0:
+            raise ValueError(f"expected every ≥ 0; got {every}")
         self.memory = memory
-        self._anchors = anchors if memory == "rebuilt" else 1
+        self._every = every if memory == "reversible" else 1
 
     def forward_shape(self, shape: Sequence[int]) -> Size:
         """Return the shape of y for an x of the given shape."""

@@ -9,7 +9,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from ..elementwise import Affine, Elementwise
-from ..nn import DenseNet
+from ..nn import MLP
 from ..partitions import Halves, Partition
 from ..transform import FlowTransform
 
@@ -40,7 +40,7 @@ class Coupling(FlowTransform):
     Example:
         >>> import torch, pyro_flows as pf
         >>> layer = pf.transforms.Coupling(
-        ...     pf.partitions.Halves(5), pf.elementwise.Affine(), pf.nn.DenseNet(3, 2 * 2)
+        ...     pf.partitions.Halves(5), pf.elementwise.Affine(), pf.nn.MLP(3, 2 * 2)
         ... )
         >>> y = layer(torch.randn(10, 5))
         >>> layer.inv(y).shape
@@ -61,7 +61,7 @@ class Coupling(FlowTransform):
         )
         self._event_dim, self._active_dim = event_dim, partition.active_dim
         # A map onto a part of the line may saturate, and its inverse not find what went in.
-        self.rebuildable = elementwise.domain is elementwise.codomain is constraints.real
+        self.reversible = elementwise.domain is elementwise.codomain is constraints.real
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and Σ log g′."""
@@ -86,7 +86,7 @@ class Coupling(FlowTransform):
             passive = passive.expand(active.shape[:cut] + passive.shape[passive.dim() - self._active_dim :])
         return passive, active, log_det
 
-    def rebuild(
+    def reverse(
         self, passive: Tensor, arrived: Tensor, context: Tensor | None = None, *, inverse: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the active part that `move` made `arrived` of, a new leaf, and what `move` makes of it.
@@ -138,7 +138,7 @@ def coupling(
     """
     partition, elementwise = Halves(input_dim, swap=swap), Affine()
     passive, active = partition.sizes()
-    net = DenseNet(
+    net = MLP(
         passive,
         elementwise.num_params * active,
         hidden_dims or (10 * input_dim, 10 * input_dim),

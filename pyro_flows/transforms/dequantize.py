@@ -28,7 +28,7 @@ class Dequantize(FlowTransform):
 
     Args:
         noise: q: a `Flow` over (0, 1)^event that takes an image of shape (*batch, *event), scaled to
-            (−1, 1), as its context; uniform noise where None. Couplings, then `Pixels(0.0, levels=1)`,
+            (−1, 1), as its context; uniform noise where None. Couplings, then `LogitPixels(0.0, levels=1)`,
             from a logistic base, start out as uniform noise.
         levels: L, how many values a pixel can have.
         event_dim: dimensions of an event; 3 for images, 1 for vectors.
@@ -38,8 +38,8 @@ class Dequantize(FlowTransform):
 
     Example:
         >>> import torch, pyro_flows as pf
-        >>> parts = [pf.nice(6), pf.transforms.Pixels(event_dim=1), pf.transforms.Dequantize(event_dim=1)]
-        >>> flow = pf.Flow(parts)
+        >>> to_levels = [pf.transforms.LogitPixels(event_dim=1), pf.transforms.Dequantize(event_dim=1)]
+        >>> flow = pf.Flow([pf.nice(6), *to_levels])
         >>> y = flow().sample((5,))
         >>> bool((y == y.round()).all()), flow().log_prob(y).shape
         (True, torch.Size([5]))

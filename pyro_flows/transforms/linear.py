@@ -39,7 +39,7 @@ class Linear(FlowTransform):
         (torch.Size([5, 3, 8, 8]), torch.Size([5]))
     """
 
-    rebuildable = True
+    reversible = True
 
     def __init__(self, matrix: Matrix, *, event_dim: int = 1, bias: bool = True) -> None:
         super().__init__()

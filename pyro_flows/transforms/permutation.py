@@ -32,7 +32,7 @@ class Permutation(FlowTransform):
     order: Tensor
     inverse_order: Tensor
 
-    rebuildable = True
+    reversible = True
 
     def __init__(self, order: Tensor) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class Reshape(FlowTransform):
         torch.Size([5, 1, 8, 8])
     """
 
-    rebuildable = True
+    reversible = True
 
     def __init__(self, domain_shape: Sequence[int], codomain_shape: Sequence[int]) -> None:
         super().__init__()

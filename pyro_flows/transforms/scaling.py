@@ -33,7 +33,7 @@ class DiagonalScaling(FlowTransform):
 
     domain = codomain = constraints.real_vector
 
-    rebuildable = True
+    reversible = True
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -40,7 +40,7 @@ class Squeeze(FlowTransform):
 
     domain = codomain = constraints.independent(constraints.real, 3)
 
-    rebuildable = True
+    reversible = True
 
     def __init__(self, image_shape: Sequence[int] | None = None, *, alternating: bool = False) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ class Standardize(FlowTransform):
     mean: Tensor
     std: Tensor
 
-    rebuildable = True
+    reversible = True
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from ..model.local_sites import LocalSites
 from ..model.program import is_latent, samples
 from .auto_flow import AutoFlow
 from .defaults import local_transform
-from .param_store import StoreEntry, unique_name
+from .param_store import ParamStoreEntry, unique_name
 
 __all__ = ["AutoAmortized"]
 
@@ -77,7 +77,7 @@ class AutoAmortized(nn.Module):
         self._model, self._rows, self._create_plates = (model,), rows, create_plates
         self._transform, self._make_global = transform, global_guide
         self._name = unique_name(type(self).__name__)
-        self._entry: StoreEntry | None = None
+        self._entry: ParamStoreEntry | None = None
         self._parts: tuple[nn.ModuleDict, ...] = ()  # not a part of the state: the modules are, by themselves
         self._sites: LocalSites | None = None
         self.globals: AutoContinuous | None = None
@@ -102,7 +102,7 @@ class AutoAmortized(nn.Module):
             if isinstance(self.globals, AutoFlow):
                 # Without the local variables there is no density to start from.
                 self.globals.setup(*args, **kwargs)
-                frame = self.globals.frame
+                frame = self.globals.whitening
                 frame.place(self.globals._init_loc(), frame.scale * _GLOBAL_SCALE)
                 self.globals.initialised.fill_(True)
             with torch.no_grad(), poutine.block():
@@ -138,7 +138,7 @@ class AutoAmortized(nn.Module):
 
     def _announce(self) -> None:
         if self._entry is None:
-            self._entry = StoreEntry(self._name, self._parts[0])
+            self._entry = ParamStoreEntry(self._name, self._parts[0])
         self._entry.sync()
         self._entry.announce()
 

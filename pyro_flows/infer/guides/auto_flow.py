@@ -21,8 +21,8 @@ from ..model.latents import Latents
 from ..model.structure import fixed_latents, or_zero
 from .defaults import default_transform
 from .gaussian import best_gaussian, simple_gaussians
-from .param_store import StoreEntry, unique_name
-from .whitening import Frame
+from .param_store import ParamStoreEntry, unique_name
+from .whitening import Whitening
 
 __all__ = ["AutoFlow"]
 
@@ -80,7 +80,7 @@ class AutoFlow(AutoContinuous):
         self._named = name is not None
         self._pyro_name = name or unique_name(type(self).__name__)
         self._transform = (default_transform if transform is None else transform,)
-        self._entry: StoreEntry | None = None
+        self._entry: ParamStoreEntry | None = None
         self._latents: Latents | None = None
         self.register_buffer("initialised", torch.zeros(1, dtype=torch.bool))
 
@@ -96,8 +96,8 @@ class AutoFlow(AutoContinuous):
         with torch.no_grad(), poutine.block():
             trace = poutine.trace(self.model).get_trace(*args, **kwargs)
             start = self.latents.unconstrain(self.latents.values(trace))[0]
-            starts = simple_gaussians(density.seeded, start, dense=self.frame.dense)
-            self.frame.place(*best_gaussian(density, starts))
+            starts = simple_gaussians(density.seeded, start, dense=self.whitening.dense)
+            self.whitening.place(*best_gaussian(density, starts))
         self.initialised.fill_(True)
 
     def renew(self) -> None:
@@ -125,18 +125,18 @@ class AutoFlow(AutoContinuous):
         shapes = inner.domain_shape, inner.codomain_shape
         if any(shape is not None and shape != (latents.dim,) for shape in shapes):
             raise ValueError(f"expected a transform of vectors of length {latents.dim}; got shapes {shapes}")
-        frame = Frame(latents.dim, dense=latents.dim <= MOST_DENSE)
+        frame = Whitening(latents.dim, dense=latents.dim <= MOST_DENSE)
         flow = Flow([*inner, frame])
         flow.to(loc.device, loc.dtype)
         frame.place(loc, frame.scale)
         self.initialised = self.initialised.to(loc.device)
         self.flow = flow
-        self._entry = StoreEntry(self._pyro_name, flow)
+        self._entry = ParamStoreEntry(self._pyro_name, flow)
         self._share()
 
     def _share(self) -> None:
         if self._entry is None or self._entry.name != self._pyro_name:  # copied, or put into a list of guides
-            self._entry = StoreEntry(self._pyro_name, self._built)
+            self._entry = ParamStoreEntry(self._pyro_name, self._built)
         if self._entry.sync():
             self.initialised.fill_(True)
 
@@ -156,7 +156,7 @@ class AutoFlow(AutoContinuous):
         return self._latents
 
     @property
-    def frame(self) -> Frame:
+    def whitening(self) -> Whitening:
         """The last part of the flow, u = μ + L (m + A x)."""
         return self._built.transform[-1]
 
@@ -256,7 +256,7 @@ class AutoFlow(AutoContinuous):
         self._share()
         engine = torch.quasirandom.SobolEngine(self.latents.dim, scramble=True, seed=0)
         uniform = engine.draw(QUANTILE_DRAWS, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
-        noise = (math.sqrt(2) * torch.erfinv(2 * uniform - 1)).to(self.frame.loc)
+        noise = (math.sqrt(2) * torch.erfinv(2 * uniform - 1)).to(self.whitening.loc)
         u = self._built.transform.forward_and_log_det(noise)[0]
         levels = torch.as_tensor(quantiles, dtype=u.dtype, device=u.device)
         return self.latents.quantiles(u, levels)

@@ -12,9 +12,9 @@ from pyro.distributions import constraints
 from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
-__all__ = ["StoreEntry", "unique_name"]
+__all__ = ["ParamStoreEntry", "unique_name"]
 
-_owners: weakref.WeakValueDictionary[str, StoreEntry] = weakref.WeakValueDictionary()
+_owners: weakref.WeakValueDictionary[str, ParamStoreEntry] = weakref.WeakValueDictionary()
 
 
 def unique_name(kind: str) -> str:
@@ -22,7 +22,7 @@ def unique_name(kind: str) -> str:
     return f"{kind}_{uuid.uuid4().hex[:12]}"
 
 
-class StoreEntry:
+class ParamStoreEntry:
     """Keeps a module and the ParamStore the same: parameters, and buffers too, which Pyro leaves out.
 
     Whatever another has put into the store under our names, a loaded file say, is taken over; a part of

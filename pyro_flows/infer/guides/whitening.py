@@ -8,10 +8,10 @@ from torch.distributions import constraints
 
 from ...transform import FlowTransform
 
-__all__ = ["Frame"]
+__all__ = ["Whitening"]
 
 
-class Frame(FlowTransform):
+class Whitening(FlowTransform):
     r"""y = μ + L (m + A x) with fixed μ, L and learnable m, A; log|det dy/dx| = Σ log L_ii + Σ log A_ii.
 
     μ and L bring the posterior to location zero and scale one, so that one learning rate fits every

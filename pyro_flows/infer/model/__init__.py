@@ -1,1 +1,1 @@
-"""What a Pyro model is to the rest of `infer`: its log-density, its latent variables, how many draws run at once."""
+"""What a Pyro model is to the rest of `infer`: its log-density, its latents, how many draws run at once."""

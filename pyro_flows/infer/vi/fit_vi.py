@@ -73,5 +73,5 @@ def fit_vi(
     settings = settings or VISettings()
     # Drawn where none is given, so that two fits differ, and Pyro's own seed makes both reproducible.
     seed = int(torch.randint(2**32, ())) if settings.seed is None else settings.seed
-    with restored_generators(guide.frame.loc.device):
+    with restored_generators(guide.whitening.loc.device):
         return VIRun(model, guide, args, kwargs, settings, seed, checkpoint)()

@@ -50,7 +50,7 @@ class VIRun:
     ) -> None:
         self.guide, self.settings, self.path = guide, settings, path
         self.args, self.kwargs = args, kwargs
-        self.device = guide.frame.loc.device
+        self.device = guide.whitening.loc.device
         self.objective = Objective(
             LogDensity(model, guide.latents, args, kwargs),
             guide.get_transform(),

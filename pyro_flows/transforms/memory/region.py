@@ -31,19 +31,19 @@ _TRACKING = RunningMoments, SpectralLinear, _NormBase
 
 
 def run_in_regions(
-    steps: Sequence[Step], value: Tensor, context: Tensor | None, *, inverse: bool, anchors: int
+    steps: Sequence[Step], value: Tensor, context: Tensor | None, *, inverse: bool, every: int
 ) -> tuple[Tensor, Tensor]:
-    """Do what `run` does, and keep the input of one layer in `anchors`; with 0, only the last output.
+    """Do what `run` does, and keep the input of one layer in `every`; with 0, only the last output.
 
-    Inputs of layers that are not `rebuildable` are kept too.
+    Inputs of layers that are not `reversible` are kept too.
     """
     Steps.install()
     log_dets = []
     waiting: list[_Layer] = []
     for step in steps:
         if not step.composite:
-            keep = anchors > 0 and len(waiting) % anchors == 0 and (anchors == 1 or bool(waiting))
-            waiting.append(_Layer(step, keep or not step.part.rebuildable))
+            keep = every > 0 and len(waiting) % every == 0 and (every == 1 or bool(waiting))
+            waiting.append(_Layer(step, keep or not step.part.reversible))
             continue
         if waiting:
             value, log_det = Region(waiting, inverse)(value, context)
@@ -103,7 +103,7 @@ class Region:
         tensors = {id(t): t for layer in layers for t in layer.tensors}
         self.tensors = list(tensors.values())
         self._index = {key: i for i, key in enumerate(tensors)}
-        self.rebuilt = not all(layer.keep for layer in layers)
+        self.reversible = not all(layer.keep for layer in layers)
 
     @property
     def steps(self) -> list[Step]:
@@ -216,7 +216,7 @@ class Region:
                     active = _leaf(active, needed)
                     _, moved, log_det = part.move(passive, active, given, inverse=self.inverse)
                 else:
-                    active, moved, log_det = part.rebuild(passive, active, given, inverse=self.inverse)
+                    active, moved, log_det = part.reverse(passive, active, given, inverse=self.inverse)
             results = moved, step.summed(log_det)
             sources = [passive, active if needed else None, given, *layer.tensors]
             found = _grad(results, (active_grad, log_det_grad), sources)
@@ -240,10 +240,10 @@ class Region:
     def _differentiably(
         self, value: Tensor, context: Tensor | None, grads: Sequence[Tensor | None]
     ) -> list[Tensor | None]:
-        if self.rebuilt:
+        if self.reversible:
             raise RuntimeError(
                 "expected memory 'plain' or 'checkpointed' where a gradient is differentiated again "
-                "(create_graph=True); got 'rebuilt'"
+                "(create_graph=True); got 'reversible'"
             )
         # Aliases, as a parameter may also stand before the value.
         runner = _Runner(self)
@@ -279,7 +279,7 @@ class _Evaluation(torch.autograd.Function):
         moved, log_det, kept = region.evaluate(value, context)
         ctx.region = region
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(None if region.rebuilt else value, context, *kept)
+        ctx.save_for_backward(None if region.reversible else value, context, *kept)
         return moved, log_det
 
     @staticmethod

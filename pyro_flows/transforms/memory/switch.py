@@ -13,13 +13,13 @@ __all__ = ["save_memory"]
 M = TypeVar("M", bound=nn.Module)
 
 
-def save_memory(module: M, memory: str = "checkpointed", *, anchors: int = 8) -> M:
+def save_memory(module: M, memory: str = "checkpointed", *, every: int = 8) -> M:
     """Let every `Chain` inside keep less for the backward pass, at the price of time; return `module`.
 
     - "plain": everything that autograd keeps.
     - "checkpointed": the input of each layer, which the backward pass evaluates again: a step costs
       about a third more, and gradients are exact.
-    - "rebuilt": one value in `anchors` layers; the backward pass finds the inputs in between by
+    - "reversible": one value in `every` layers; the backward pass finds the inputs in between by
       inverting the layers, so gradients are exact up to the rounding of these inverses, which
       grows with the layers between two values. Layers whose inverse is no cheap formula
       (autoregressive layers, neural ODEs, others' transforms) are checkpointed.
@@ -31,20 +31,20 @@ def save_memory(module: M, memory: str = "checkpointed", *, anchors: int = 8) ->
         module: a flow, a transform, a guide: whatever holds chains, as all families of several
             layers do.
         memory: the mode.
-        anchors: how many layers share one kept value in mode "rebuilt"; 0 for one value in all,
+        every: how many layers share one kept value in mode "reversible"; 0 for one value in all,
             whatever the depth.
 
     Raises:
-        ValueError: where there is no chain, no such mode, or `anchors` is negative. RuntimeError:
+        ValueError: where there is no chain, no such mode, or `every` is negative. RuntimeError:
             in the backward pass, where parameters or modes have changed since the forward pass, or
-            a gradient through rebuilt layers is to be differentiated again.
+            a gradient through reversed layers is to be differentiated again.
 
     Example:
         >>> import torch, pyro_flows as pf
-        >>> flow = pf.save_memory(pf.Flow(pf.real_nvp(4, depth=32)), "rebuilt")
+        >>> flow = pf.save_memory(pf.Flow(pf.real_nvp(4, depth=32)), "reversible")
         >>> flow().log_prob(torch.randn(10, 4)).mean().backward()
         >>> flow.transform.memory
-        'rebuilt'
+        'reversible'
 
     Gomez et al., "The Reversible Residual Network: Backpropagation Without Storing Activations",
     2017, arXiv:1707.04585; Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016,
@@ -54,5 +54,5 @@ def save_memory(module: M, memory: str = "checkpointed", *, anchors: int = 8) ->
     if not chains:
         raise ValueError(f"expected a Chain somewhere inside; got none in {type(module).__name__}")
     for chain in chains:
-        chain.set_memory(memory, anchors=anchors)
+        chain.set_memory(memory, every=every)
     return module

@@ -11,10 +11,10 @@ from torch.nn.functional import logsigmoid
 
 from ..transform import FlowTransform
 
-__all__ = ["Pixels"]
+__all__ = ["LogitPixels"]
 
 
-class Pixels(FlowTransform):
+class LogitPixels(FlowTransform):
     r"""y = L (σ(x) − α) / (1 − 2α), so that scoring maps pixels by x = logit(α + (1 − 2α) y / L).
 
     The data side is pixel values plus dequantisation noise, in [0, L]; samples may lie beyond either
@@ -40,7 +40,7 @@ class Pixels(FlowTransform):
 
     Example:
         >>> import torch, pyro_flows as pf
-        >>> x, log_det = pf.transforms.Pixels(1e-6).inverse_and_log_det(torch.rand(5, 1, 8, 8) * 256)
+        >>> x, log_det = pf.transforms.LogitPixels(1e-6).inverse_and_log_det(torch.rand(5, 1, 8, 8) * 256)
         >>> x.shape, log_det.shape, bool(x.isfinite().all())
         (torch.Size([5, 1, 8, 8]), torch.Size([5]), True)
     """

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Size, Tensor, nn
 
-__all__ = ["DenseNet", "ResidualNet"]
+__all__ = ["MLP", "ResidualNet"]
 
 Activation = type[nn.Module] | Callable[[Tensor], Tensor]
 
@@ -39,7 +39,7 @@ def _zeroed(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
-class DenseNet(nn.Module):
+class MLP(nn.Module):
     """A multilayer perceptron h ↦ W_L σ(… σ(W_1 x + V c + b_1) …) + b_L that starts at zero.
 
     Args:
@@ -55,7 +55,7 @@ class DenseNet(nn.Module):
 
     Example:
         >>> import torch, pyro_flows as pf
-        >>> net = pf.nn.DenseNet(2, 6, hidden=(32, 32), context_dim=4)
+        >>> net = pf.nn.MLP(2, 6, hidden=(32, 32), context_dim=4)
         >>> net(torch.randn(10, 5, 2), torch.randn(5, 4)).shape
         torch.Size([10, 5, 6])
     """

@@ -12,13 +12,13 @@ from ..transform import FlowTransform
 from .foreign import Foreign
 from .permutation import Permutation
 
-__all__ = ["image"]
+__all__ = ["codomain_of"]
 
 _ABOVE = (constraints.greater_than, constraints.greater_than_eq)
 _BETWEEN = (constraints.interval, constraints.half_open_interval)
 
 
-def image(parts: Iterable[FlowTransform]) -> constraints.Constraint:
+def codomain_of(parts: Iterable[FlowTransform]) -> constraints.Constraint:
     """Return what the last part's values are constrained to, given the parts before it.
 
     A part that takes all numbers declares all numbers as its codomain. After a sigmoid, say, a permutation
