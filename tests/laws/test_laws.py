@@ -1,0 +1,83 @@
+"""Every law for every case, and a case for everything that is exported."""
+
+import pytest
+import torch
+
+import pyro_flows as pf
+
+from ..cases.registry import CASES
+from . import core as laws
+from . import pyro_laws as laws_pyro
+from . import tracing as laws_tracing
+
+ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
+FAST_NUTS = ("real-nvp", "chain-mixed", "nice-context")
+# torch's own: the compiler takes diagonals by a deprecated check, and imports what torch.jit decorates
+# when it first needs it.
+OLD_CHECK = pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")
+LATE_IMPORT = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+
+
+def _applies(law, case) -> bool:
+    about = laws.ABOUT.get(law)
+    return law.__name__ not in case.outside and (about is None or about(case.build()))
+
+
+@pytest.mark.parametrize(
+    ("law", "case"),
+    [
+        pytest.param(law, case, id=f"{law.__name__}-{name}")
+        for law in ALL_LAWS.values()
+        for name, case in CASES.items()
+        if _applies(law, case)
+    ],
+)
+def test_law(law, case):
+    law(case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=() if name in FAST_NUTS else pytest.mark.slow)
+        for name, case in CASES.items()
+        if _applies(laws_pyro.prior_under_nuts, case)
+    ],
+)
+def test_prior_under_nuts(case):
+    laws_pyro.prior_under_nuts(case)
+
+
+@pytest.mark.slow
+@LATE_IMPORT
+@OLD_CHECK
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_inductor(case):
+    for law in (laws_tracing.compiled_training, laws_tracing.compiled_sampling):
+        if law.__name__ not in case.outside:
+            law(case, "inductor")
+
+
+@LATE_IMPORT
+@pytest.mark.parametrize("name", ["real-nvp", "act-norm"])
+def test_compiled_optimiser(name):
+    """Law 5, with a compiled optimiser step."""
+    case = CASES[name]
+    t = case.build()
+    optimiser = torch.optim.Adam(t.parameters(), lr=0.05)
+    laws.scored_after_steps(case, t, optimiser, torch.compile(optimiser.step, backend="aot_eager"))
+
+
+@pytest.mark.parametrize("name", [*pf.transforms.__all__, *pf.families.__all__])
+def test_everything_exported_has_a_case(name):
+    cases = [case for case in CASES.values() if case.of == name]
+    assert cases, f"{name} has no case in tests/cases.py"
+    exported = getattr(pf.transforms, name, None)
+    if isinstance(exported, type):
+        assert all(any(type(part) is exported for part in case.build().modules()) for case in cases)
+
+
+def test_exemptions_name_laws():
+    named = {law for case in CASES.values() for law in case.outside}
+    assert named <= {*ALL_LAWS, laws_pyro.prior_under_nuts.__name__}
+    assert all(reason for case in CASES.values() for reason in case.outside.values())
