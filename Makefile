@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m pyro_flows demo
 
 test: lint
-	$(RUN) -W error -m pytest -n auto -W error
+	$(RUN) -m pytest -n auto -W error
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
