@@ -79,6 +79,10 @@ class FlowTransform(TransformModule):
         """
         return self if self.context_shape is None else Conditioned(self, context)
 
+    def routed(self, context: Tensor | None) -> Tensor | None:
+        """Return the context if this transform takes one, else None: what its parts hand on to it."""
+        return None if self.context_shape is None else context
+
     @property
     def inv(self) -> FlowTransform:
         """The inverse transform: a module that shares this one's parameters and memo."""

@@ -1,48 +1,37 @@
-"""Where in a flow its continuous part stands."""
+"""The continuous part of a flow, and the layers on either side of it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
-
 from ..flow import Flow
 from ..transform import FlowTransform
-from ..transforms import Chain, NeuralODE
+from ..transforms import NeuralODE
+from ..transforms.walk import chained
 
-__all__ = ["Around", "around", "undo"]
+__all__ = ["Around", "around"]
 
 
 class Around(NamedTuple):
-    """A continuous part, what stands between it and the noise, and what between it and the data."""
+    """A continuous part, the layers between the noise and it, and those between it and the data.
+
+    Both lists begin at the layer that is nearest to the data.
+    """
 
     before: list[FlowTransform]
     ode: NeuralODE
     after: list[FlowTransform]
 
 
-def _parts(transform: FlowTransform) -> list[FlowTransform]:
-    return [p for part in transform for p in _parts(part)] if isinstance(transform, Chain) else [transform]
-
-
 def around(flow: Flow) -> Around:
-    """Return a flow's only continuous part, and what stands on either side of it.
+    """Return a flow's only continuous part, and the layers on either side of it.
 
     Raises:
-        ValueError: where it has none, or several.
+        ValueError: if it has none, or several.
     """
-    parts = _parts(flow.transform)
-    odes = [(i, part) for i, part in enumerate(parts) if isinstance(part, NeuralODE)]
+    layers = [layer for _, layer in chained(flow.transform)]
+    odes = [(i, layer) for i, layer in enumerate(layers) if isinstance(layer, NeuralODE)]
     if len(odes) != 1:
         raise ValueError(f"expected a flow with one NeuralODE in it; got {len(odes)} of them")
     i, ode = odes[0]
-    return Around(parts[:i], ode, parts[i + 1 :])
-
-
-def undo(parts: list[FlowTransform], y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Take vectors through the inverses of `parts`, the last first, with the sum of their log-dets."""
-    total = y.new_zeros(y.shape[:-1])
-    for part in reversed(parts):
-        y, log_det = part.inverse_and_log_det(y, None if part.context_shape is None else context)
-        total = total + (log_det if log_det.dim() == total.dim() else log_det.sum(-1))
-    return y, total
+    return Around(layers[i + 1 :], ode, layers[:i])

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ..bases import StandardNormal
 from ..flow import Flow
-from .continuous import Around, around, undo
+from ..transforms import NeuralODE
+from ..transforms.walk import Walk
+from .continuous import Around, around
 
 __all__ = ["Coupling", "FlowMatching", "independent", "late", "optimal_transport"]
 
@@ -119,9 +121,9 @@ class FlowMatching:
         self._check(flow, parts, context)
         with torch.no_grad():
             start = flow(context).base_dist.sample(() if context is not None else x.shape[:1])
-            for part in parts.before:
-                start = part.forward_and_log_det(start, None if part.context_shape is None else context)[0]
-            end, _ = undo(parts.after, x, context)
+            for layer in reversed(parts.before):
+                start = layer.forward_and_log_det(start, layer.routed(context))[0]
+            end = next(v.y for v in Walk(flow.transform, x, context) if isinstance(v.layer, NeuralODE))
             start = self.coupling(start, end)
             t = 1 - torch.rand_like(end[..., 0])
             t = t if self.times is None else self.times(t)

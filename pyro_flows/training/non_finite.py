@@ -6,14 +6,10 @@ import torch
 from torch import Tensor
 
 from ..flow import Flow
-from ..transform import FlowTransform
-from ..transforms import Chain
+from ..transform import FlowTransform, Inverse
+from ..transforms.walk import Walk
 
 __all__ = ["first_non_finite"]
-
-
-def _finite(*values: Tensor) -> bool:
-    return all(bool(v.isfinite().all()) for v in values)
 
 
 def first_non_finite(flow: Flow, data: Tensor, context: Tensor | None = None) -> str:
@@ -26,10 +22,11 @@ def first_non_finite(flow: Flow, data: Tensor, context: Tensor | None = None) ->
         if not _finite(parameter):
             return f"the parameter {name}"
     with torch.no_grad():
-        x, found = _inwards(flow.transform, "transform", data, context)
-        if found:
-            return found
-        if not _finite(flow(context).base_dist.log_prob(x)):
+        walk = Walk(flow.transform, data, context)
+        for visit in walk:
+            if not _finite(*visit.score()):
+                return f"the layer {visit.name} ({_kind(visit.layer)})"
+        if not _finite(flow(context).base_dist.log_prob(walk.x)):
             return "the base distribution's log_prob"
     for name, parameter in flow.named_parameters():
         if parameter.grad is not None and not _finite(parameter.grad):
@@ -37,16 +34,9 @@ def first_non_finite(flow: Flow, data: Tensor, context: Tensor | None = None) ->
     return "a sum over rows or layers"
 
 
-def _inwards(
-    transform: FlowTransform, name: str, y: Tensor, context: Tensor | None
-) -> tuple[Tensor, str | None]:
-    if isinstance(transform, Chain):
-        for i in reversed(range(len(transform))):
-            part = transform[i]
-            given = None if part.context_shape is None else context
-            y, found = _inwards(part, f"{name}.parts.{i}", y, given)
-            if found:
-                return y, found
-        return y, None
-    x, log_det = transform.inverse_and_log_det(y, context)
-    return x, None if _finite(x, log_det) else f"the layer {name} ({type(transform).__name__})"
+def _finite(*values: Tensor) -> bool:
+    return all(bool(v.isfinite().all()) for v in values)
+
+
+def _kind(layer: FlowTransform) -> str:
+    return f"{_kind(layer.transform)}.inv" if isinstance(layer, Inverse) else type(layer).__name__

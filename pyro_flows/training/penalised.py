@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..flow import Flow
-from .continuous import around, undo
+from ..transforms import NeuralODE
+from ..transforms.walk import Walk
+from .continuous import around
 
 __all__ = ["PenalisedLikelihood"]
 
@@ -24,7 +26,7 @@ class PenalisedLikelihood:
         jacobian: λ_J.
 
     Raises:
-        ValueError: at the first use, where the flow has not one `NeuralODE`.
+        ValueError: at the first use, if the flow has not exactly one `NeuralODE`.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -39,10 +41,13 @@ class PenalisedLikelihood:
 
     def __call__(self, flow: Flow, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return each row's loss in nats."""
-        before, ode, after = around(flow)
-        end, outer = undo(after, x, context)
-        given = None if ode.context_shape is None else context
-        start, middle, penalties = ode.inverse_with_penalties(end, given)
-        noise, inner = undo(before, start, context)
-        log_prob = flow(context).base_dist.log_prob(noise) + inner + middle + outer
-        return self.kinetic * penalties.kinetic + self.jacobian * penalties.jacobian - log_prob
+        around(flow)
+        walk, loss = Walk(flow.transform, x, context), x.new_zeros(())
+        for visit in walk:
+            if isinstance(visit.layer, NeuralODE):
+                visit.x, log_det, penalties = visit.layer.inverse_with_penalties(visit.y, visit.context)
+                loss = loss + self.kinetic * penalties.kinetic + self.jacobian * penalties.jacobian
+            else:
+                log_det = visit.score()[1]
+            loss = loss - log_det
+        return loss - flow(context).base_dist.log_prob(walk.x)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..flow import Flow
 from ..nn import RunningMoments, batch_moments
 from ..transform import FlowTransform
-from ..transforms import Chain, Multiscale
+from ..transforms.walk import Visit, Walk
 from .data import Source, rows_at_once, source_of
 
 __all__ = ["update_statistics"]
@@ -54,9 +54,9 @@ def recompute(
     if at_most is not None and at_most < len(source):  # the first ones may be of one kind
         rows = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:at_most]
     pairs = list(source.batches(rows.split(batch_size or rows_at_once(transform))))
-    batches, contexts = [x for x, _ in pairs], [c for _, c in pairs]
     with torch.no_grad(), in_eval_mode(transform):
-        _inwards(transform, batches, contexts)
+        for visits in zip(*(Walk(transform, *pair) for pair in pairs), strict=True):
+            _visit(visits)
 
 
 @contextmanager
@@ -64,9 +64,11 @@ def restored_statistics(module: nn.Module) -> Iterator[None]:
     """Give all running averages back as they were."""
     moments = [m for m in module.modules() if isinstance(m, RunningMoments)]
     states = [{name: b.clone() for name, b in m.named_buffers()} for m in moments]
-    yield
-    for m, state in zip(moments, states, strict=True):
-        m.load_state_dict(state)
+    try:
+        yield
+    finally:
+        for m, state in zip(moments, states, strict=True):
+            m.load_state_dict(state)
 
 
 @contextmanager
@@ -81,31 +83,14 @@ def in_eval_mode(module: nn.Module) -> Iterator[None]:
             m.training = True
 
 
-def _inwards(
-    transform: FlowTransform, batches: list[Tensor], contexts: Sequence[Tensor | None]
-) -> list[Tensor]:
-    """Set the statistics inside `transform` and return the batches on its base side."""
-    if isinstance(transform, Chain):
-        for part in reversed(list(transform)):
-            batches = _inwards(part, batches, contexts)
-        return batches
-    if isinstance(transform, Multiscale):
-        latents: list[list[Tensor]] = [[] for _ in batches]
-        for scale, last in transform.from_data():
-            batches = _inwards(scale, batches, contexts)
-            for i, h in enumerate(batches):
-                batches[i], latent = (h, h) if last else transform.halve(h)
-                latents[i].append(latent)
-        return [transform.join(z) for z in latents]
-
-    def score(i: int) -> Tensor:
-        needs = transform.context_shape is not None
-        return transform.inverse_and_log_det(batches[i], contexts[i] if needs else None)[0]
-
-    if any(isinstance(m, RunningMoments) for m in transform.modules()):
-        for moments in _in_call_order(transform, lambda: score(0)):
-            _set(moments, lambda: [score(i) for i in range(len(batches))])
-    return [score(i) for i in range(len(batches))]
+def _visit(visits: Sequence[Visit]) -> None:
+    """Set the statistics inside one layer from all batches that reach it, and take them through it."""
+    layer = visits[0].layer
+    if any(isinstance(m, RunningMoments) for m in layer.modules()):
+        for moments in _in_call_order(layer, visits[0].score):
+            _set(moments, lambda: [visit.score() for visit in visits])
+    for visit in visits:
+        visit.score()
 
 
 def _in_call_order(transform: nn.Module, run: Callable[[], Any]) -> list[RunningMoments]:

@@ -77,7 +77,8 @@ class Multiscale(FlowTransform):
 
     def join(self, latents: Sequence[Tensor]) -> Tensor:
         """Return the base-side vector of these latents: the inverse of `split`."""
-        return torch.cat([z.flatten(-3) for z in latents], -1)
+        batch = torch.broadcast_shapes(*(z.shape[:-3] for z in latents))
+        return torch.cat([z.expand(batch + z.shape[-3:]).flatten(-3) for z in latents], -1)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the image and the sum of the scales' log-dets."""
@@ -85,7 +86,7 @@ class Multiscale(FlowTransform):
         total: Tensor | None = None
         for scale, last in reversed(list(self.from_data())):
             y = y if last else self._together(y, finer.pop())
-            y, log_det = scale.forward_and_log_det(y, None if scale.context_shape is None else context)
+            y, log_det = scale.forward_and_log_det(y, scale.routed(context))
             total = log_det if total is None else total + log_det
         return y, cast(Tensor, total)
 
@@ -96,12 +97,11 @@ class Multiscale(FlowTransform):
         total: Tensor | None = None
         h = y
         for scale, last in self.from_data():
-            h, log_det = scale.inverse_and_log_det(h, None if scale.context_shape is None else context)
+            h, log_det = scale.inverse_and_log_det(h, scale.routed(context))
             total = log_det if total is None else total + log_det
             h, latent = (h, h) if last else self.halve(h)
             latents.append(latent)
-        batch = torch.broadcast_shapes(*(z.shape[:-3] for z in latents))
-        return self.join([z.expand(batch + z.shape[-3:]) for z in latents]), cast(Tensor, total)
+        return self.join(latents), cast(Tensor, total)
 
     def from_data(self) -> Iterator[tuple[FlowTransform, bool]]:
         """Yield each scale, the finest first, and whether it is the last."""

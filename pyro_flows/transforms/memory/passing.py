@@ -55,7 +55,7 @@ def advance(
 ) -> tuple[Tensor | Cut, Tensor]:
     """Return what one step makes of a value, and its log-det."""
     part = step.part
-    given = None if part.context_shape is None else context
+    given = part.routed(context)
     if isinstance(part, Coupling):
         passive, active, log_det = part.move(*split(held, part.partition), given, inverse=inverse)
         held = Cut(part.partition, passive, active)

@@ -206,7 +206,7 @@ class Region:
     ) -> tuple[Tensor | Cut, Tensor | Cut | None, list[Tensor | None]]:
         """Return a layer's input, its gradient, and those of the context and of the layer's tensors."""
         step, part = layer.step, layer.step.part
-        given = None if part.context_shape is None else context
+        given = part.routed(context)
         if isinstance(part, Coupling):
             passive, active = split(held, part.partition)
             passive_grad, active_grad = (None, None) if grad is None else split(grad, part.partition)
