@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ._bounded import bounded_exp
-from ._rational_quadratic import bin_sizes, rational_quadratic
 from .base import Elementwise
+from .spline import bin_sizes, rational_quadratic
 
 __all__ = ["RationalQuadratic"]
 

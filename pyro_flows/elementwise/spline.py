@@ -1,4 +1,4 @@
-"""What the rational-quadratic splines share: positive bin sizes, and the map within a bin."""
+"""Rational-quadratic splines: positive bin sizes, and the map within a bin."""
 
 from __future__ import annotations
 
