@@ -179,7 +179,7 @@ def test_shapes_under_plates(auto):
             total = pyro.deterministic("sum", a + b.sum(-1))
             pyro.sample("y", dist.Normal(total + x, scale), obs=y)
 
-    result = pf.infer.importance(model, auto(model), y, 0.5, num_samples=1500, predict=True)
+    result = pf.infer.importance(model, auto(model), y, 0.5, num_samples=1500)
     e = result.evaluation
     shapes = {name: tuple(value.shape) for name, value in result.draws.items()}
     assert shapes == {"scale": (1500,), "a": (1500, 3, 1), "b": (1500, 4, 5), "sum": (1500, 3, 4)}
@@ -188,7 +188,7 @@ def test_shapes_under_plates(auto):
         "a": (1500, 3, 1),
         "b": (1500, 4),
     }
-    assert e.log_likelihood["y"].shape == e.predicted["y"].shape == (1500, 3, 4)
+    assert e.log_likelihood["y"].shape == result.predicted["y"].shape == (1500, 3, 4)
     assert e.observed["y"].equal(y)
     assert e.plates["sum"] == {-1: "row", -2: "group"}
     torch.testing.assert_close(e.deterministic["sum"], e.values["a"] + e.values["b"].sum(-1)[:, None])
@@ -220,11 +220,11 @@ def test_a_model_that_does_not_vectorise_runs_draw_by_draw():
         pyro.sample("x", dist.Normal(torch.full((3,), 0.25), 0.9).to_event(1))
 
     with pytest.warns(UserWarning, match="alone and .* among others.*running each draw alone"):
-        result = pf.infer.importance(model, guide, num_samples=400, predict=True)
+        result = pf.infer.importance(model, guide, num_samples=400)
     exact = float(dist.Normal(0.0, 2.0).log_prob(torch.tensor(1.0)))
     assert result.log_evidence == pytest.approx(exact, abs=4 * result.log_evidence_error + 0.05)
     assert result.draws["x"].shape == (400, 3)
-    assert result.evaluation.predicted["y"].shape == (400,)
+    assert result.predicted["y"].shape == (400,)
 
 
 def test_a_flow_guide_and_float64():
@@ -244,8 +244,8 @@ def test_a_flow_guide_and_float64():
 
 def test_predictions_come_from_the_model():
     guide = normal_guide(*posterior(Y))
-    result = pf.infer.importance(conjugate, guide, Y, num_samples=8000, predict=True)
-    predicted = result.evaluation.predicted["y"]
+    result = pf.infer.importance(conjugate, guide, Y, num_samples=8000)
+    predicted = result.predicted["y"]
     loc, scale = posterior(Y)
     assert predicted.shape == (8000, 4)
     torch.testing.assert_close(predicted.mean(0), torch.full((4,), loc), atol=0.06, rtol=0)

@@ -70,9 +70,7 @@ def to_arviz(
     guides: list[Any] = list(guide) if isinstance(guide, list | tuple) else [guide]
     if not guides:
         raise ValueError("expected a guide, or several; got none")
-    results = [
-        importance(model, one, *args, num_samples=num_samples, predict=True, **kwargs) for one in guides
-    ]
+    results = [importance(model, one, *args, num_samples=num_samples, **kwargs) for one in guides]
     return from_importance(results, _constants(model, args, kwargs), corrected=corrected, coords=coords)
 
 
@@ -87,10 +85,10 @@ def from_importance(
     first = results[0].evaluation
     picks = [result.resampled_indices() if corrected else slice(None) for result in results]
 
-    def stacked(get: Callable[[Evaluation], Mapping[str, Tensor]], *, events: bool) -> dict[str, Variable]:
+    def stacked(get: Callable[[Importance], Mapping[str, Tensor]], *, events: bool) -> dict[str, Variable]:
         variables = {}
-        for name in get(first):
-            rows = [get(result.evaluation)[name] for result in results]
+        for name in get(results[0]):
+            rows = [get(result)[name] for result in results]
             array = torch.stack([part[pick] for part, pick in zip(rows, picks, strict=True)])
             variables[name] = _named(array, name, first, 2, events=events)
         return variables
@@ -103,10 +101,10 @@ def from_importance(
         statistics["log_weight"] = lambda result: result.log_weights
     observed = {name: _named(value, name, first, 0, events=True) for name, value in first.observed.items()}
     groups = {
-        "posterior": stacked(lambda e: e.values | e.deterministic, events=True),
-        "posterior_predictive": stacked(lambda e: e.predicted, events=True),
-        "log_likelihood": stacked(lambda e: e.log_likelihood, events=False),
-        "log_prior": stacked(lambda e: e.log_prior, events=False),
+        "posterior": stacked(lambda result: result.draws, events=True),
+        "posterior_predictive": stacked(lambda result: result.predicted, events=True),
+        "log_likelihood": stacked(lambda result: result.evaluation.log_likelihood, events=False),
+        "log_prior": stacked(lambda result: result.evaluation.log_prior, events=False),
         "sample_stats": {
             name: (
                 _SAMPLE,

@@ -39,8 +39,6 @@ class Evaluation:
     """Log-densities of the observations, over the site's batch shape; factors too."""
     log_q: Tensor
     """Log-density of the guide, of shape (draws,)."""
-    predicted: dict[str, Tensor]
-    """Draws of the observed sites, where they were asked for."""
     observed: dict[str, Tensor]
     """What was observed, without a dimension of draws."""
     plates: dict[str, dict[int, str]]
@@ -64,7 +62,6 @@ def evaluate(
     kwargs: Mapping[str, Any] | None = None,
     *,
     num_samples: int,
-    predict: bool = False,
 ) -> Evaluation:
     """Draw from the guide and score the draws under both programs.
 
@@ -77,7 +74,6 @@ def evaluate(
         args: positional arguments of both.
         kwargs: keyword arguments of both.
         num_samples: number of draws.
-        predict: whether to draw the observed sites too.
 
     Raises:
         ValueError: where the guide and the model do not fit, a plate is subsampled, or `num_samples` < 1.
@@ -98,10 +94,9 @@ def evaluate(
         alone = program.traces(plain)
         program.check(*alone)
         shapes = Shapes.of(alone)
-        predict = predict and program.predicts(alone[0])
         try:
             parts = [
-                _together(program, shapes, min(_CHUNK, num_samples - done), predict, check=done == 0)
+                _together(program, shapes, min(_CHUNK, num_samples - done), check=done == 0)
                 for done in range(0, num_samples, _CHUNK)
             ]
         except Exception as error:
@@ -110,11 +105,11 @@ def evaluate(
                 "running each draw alone, which is slow",
                 stacklevel=3,
             )
-            parts = [_alone(program, shapes, predict) for _ in range(num_samples)]
+            parts = [_collect(*program.traces(plain), shapes, None) for _ in range(num_samples)]
     return _joined(parts)
 
 
-def _together(program: Program, shapes: Shapes, draws: int, predict: bool, *, check: bool) -> Evaluation:
+def _together(program: Program, shapes: Shapes, draws: int, *, check: bool) -> Evaluation:
     def many(fn: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with pyro.plate(_PLATE, draws, dim=-shapes.nesting - 1):
@@ -123,7 +118,7 @@ def _together(program: Program, shapes: Shapes, draws: int, predict: bool, *, ch
         return wrapped
 
     q, p = program.traces(many)
-    result = _collect(q, p, program.prediction(many, q) if predict else None, shapes, draws)
+    result = _collect(q, p, shapes, draws)
     if check:
         for i in range(min(2, draws)):
             _compare(program, q, result, shapes, draws, i)
@@ -136,7 +131,7 @@ def _compare(program: Program, q: Trace, result: Evaluation, shapes: Shapes, dra
     for name, site in samples(q).items():
         value = shapes.per_draw(site["value"], shapes.values[name], site["fn"].event_dim, draws)
         fixed.nodes[name] = site | {"value": value[i]}
-    one = _collect(*program.traces(plain, fixed), None, shapes, None)
+    one = _collect(*program.traces(plain, fixed), shapes, None)
     for what in ("log_p", "log_q"):
         expected, got = float(getattr(one, what)), float(getattr(result, what)[i])
         close = math.isclose(expected, got, rel_tol=1e-4, abs_tol=1e-3)
@@ -144,12 +139,7 @@ def _compare(program: Program, q: Trace, result: Evaluation, shapes: Shapes, dra
             raise ValueError(f"a draw has {what} {expected:.6g} alone and {got:.6g} among others")
 
 
-def _alone(program: Program, shapes: Shapes, predict: bool) -> Evaluation:
-    q, p = program.traces(plain)
-    return _collect(q, p, program.prediction(plain, q) if predict else None, shapes, None)
-
-
-def _collect(q: Trace, p: Trace, prediction: Trace | None, shapes: Shapes, draws: int | None) -> Evaluation:
+def _collect(q: Trace, p: Trace, shapes: Shapes, draws: int | None) -> Evaluation:
     def value(name: str, site: Mapping[str, Any]) -> Tensor:
         return shapes.per_draw(site["value"], shapes.values[name], site["fn"].event_dim, draws)
 
@@ -160,23 +150,19 @@ def _collect(q: Trace, p: Trace, prediction: Trace | None, shapes: Shapes, draws
     latent = {name: site for name, site in model.items() if is_latent(site)}
     data = {name: site for name, site in model.items() if is_data(site)}
     log_q = torch.stack([shapes.sums(site["log_prob"].double(), draws) for site in samples(q).values()])
-    observed, predicted = {}, {}
+    observed = {}
     for name, site in data.items():
         whole = shapes.batches[name] + site["fn"].event_shape
         if site["value"].numel() == 0:  # a factor has no value
             continue
         if _broadcasts(site["value"].shape, whole):
             observed[name] = site["value"].detach().expand(whole)
-        if prediction is not None:
-            drawn = prediction.nodes[name]["value"]
-            predicted[name] = shapes.per_draw(drawn, whole, site["fn"].event_dim, draws)
     return Evaluation(
         values={name: value(name, site) for name, site in latent.items()},
         deterministic={name: value(name, site) for name, site in model.items() if is_deterministic(site)},
         log_prior={name: log_prob(name, site) for name, site in latent.items()},
         log_likelihood={name: log_prob(name, site) for name, site in data.items()},
         log_q=log_q.sum(0),
-        predicted=predicted,
         observed=observed,
         plates=shapes.plates,
         event_dims=shapes.event_dims,
@@ -202,7 +188,6 @@ def _joined(parts: list[Evaluation]) -> Evaluation:
         log_prior=joined("log_prior"),
         log_likelihood=joined("log_likelihood"),
         log_q=torch.cat([part.log_q for part in parts]),
-        predicted=joined("predicted"),
         observed=parts[0].observed,
         plates=parts[0].plates,
         event_dims=parts[0].event_dims,

@@ -103,20 +103,6 @@ class Program:
             _bound(site)
         return q, p
 
-    def prediction(self, wrapper: Wrapper, fixed: Trace) -> Trace:
-        """Return a trace of the model with its observations drawn, given the latent draws."""
-        unobserved = predictive(wrapper(self.model))
-        with poutine.block():
-            return poutine.trace(poutine.replay(unobserved, trace=fixed)).get_trace(*self.args, **self.kwargs)
-
-    def predicts(self, fixed: Trace) -> bool:
-        """Whether the observed sites can be drawn."""
-        try:
-            self.prediction(plain, fixed)
-        except NotImplementedError:
-            return False
-        return True
-
     def check(self, q: Trace, p: Trace) -> None:
         """Raise a ValueError where the traces do not fit each other, or are of a part of the data."""
         for trace, who in ((q, "guide"), (p, "model")):

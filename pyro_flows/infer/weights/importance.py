@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..model.evaluation import Evaluation, evaluate
+from ..model.prediction import predict
 from .psis import Smoothed, psis
 
 __all__ = ["Importance", "importance"]
@@ -27,6 +28,25 @@ class Importance:
 
     evaluation: Evaluation
     """The draws and their densities, site by site."""
+    model: Callable[..., Any] | None = None
+    """The model."""
+    guide: Callable[..., Any] | None = None
+    """The guide."""
+    args: tuple[Any, ...] = ()
+    """Positional arguments of both."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of both."""
+
+    @cached_property
+    def predicted(self) -> dict[str, Tensor]:
+        """Draws of the observed sites given each of the draws, of shape (draws, …); none without a sampler.
+
+        Raises:
+            ValueError: if the result holds no model.
+        """
+        if self.model is None:
+            raise ValueError("expected a result that holds its model, to predict; got none")
+        return predict(self.model, self.evaluation.values, self.args, self.kwargs)
 
     @property
     def draws(self) -> dict[str, Tensor]:
@@ -141,7 +161,6 @@ def importance(
     guide: Callable[..., Any],
     *args: Any,
     num_samples: int = 4000,
-    predict: bool = False,
     **kwargs: Any,
 ) -> Importance:
     """Weigh a guide's draws against the model: k̂, effective sample size, log evidence, corrected draws.
@@ -157,7 +176,6 @@ def importance(
         guide: its guide, fitted.
         *args: what both are called with.
         num_samples: number of draws.
-        predict: whether to draw the observed sites anew too, for `pyro_flows.diagnostics.to_arviz`.
         **kwargs: what both are called with.
 
     Raises:
@@ -177,5 +195,5 @@ def importance(
         >>> result.resample(100)["x"].shape
         torch.Size([100])
     """
-    evaluation = evaluate(model, guide, args, kwargs, num_samples=num_samples, predict=predict)
-    return Importance(evaluation)
+    evaluation = evaluate(model, guide, args, kwargs, num_samples=num_samples)
+    return Importance(evaluation, model, guide, args, kwargs)
