@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from ..elementwise import Elementwise
 from ..nn import MaskedNet
 from ..transform import FlowTransform
+from ._conditioner import context_shape_of, read
 
 __all__ = ["Autoregressive"]
 
@@ -71,9 +72,7 @@ class Autoregressive(FlowTransform):
         self.domain = constraints.independent(elementwise.domain, 1)
         self.codomain = constraints.independent(elementwise.codomain, 1)
         self.domain_shape = self.codomain_shape = Size(places.shape)
-        self.context_shape = (
-            Size([context_dim]) if context_dim else getattr(conditioner, "context_shape", None)
-        )
+        self.context_shape = context_shape_of(conditioner, context_dim)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and Σ log g′, in one pass."""
@@ -108,11 +107,8 @@ class Autoregressive(FlowTransform):
         return x.index_select(-1, self.unsorted), torch.cat(slopes, -1).sum(-1)
 
     def _params(self, x: Tensor, context: Tensor | None) -> Tensor:
-        params = self.conditioner(x) if context is None else self.conditioner(x, context)
-        wanted = (self.elementwise.num_params, len(self.ranks))
-        if params.shape[-2:] != wanted:
-            raise ValueError(
-                f"expected the conditioner to give {wanted} values an event; got shape {tuple(params.shape)}"
-            )
-        # Under autocast the network is coarse, the map is not.
-        return params if params.dtype == x.dtype else params.to(x.dtype)
+        batch_dim = x.dim() - 1
+        if context is not None and self.context_shape is not None:
+            batch_dim = max(batch_dim, context.dim() - len(self.context_shape))
+        shape = Size([self.elementwise.num_params, len(self.ranks)])
+        return read(self.conditioner, x, context, shape=shape, batch_dim=batch_dim, like=x)

@@ -12,6 +12,7 @@ from ..elementwise import Affine, Elementwise
 from ..nn import MLP
 from ..partitions import Halves, Partition
 from ..transform import FlowTransform
+from ._conditioner import context_shape_of, read
 
 __all__ = ["Coupling", "coupling"]
 
@@ -56,9 +57,7 @@ class Coupling(FlowTransform):
         self.domain = constraints.independent(elementwise.domain, event_dim)
         self.codomain = constraints.independent(elementwise.codomain, event_dim)
         self.domain_shape = self.codomain_shape = partition.event_shape
-        self.context_shape = (
-            Size([context_dim]) if context_dim else getattr(conditioner, "context_shape", None)
-        )
+        self.context_shape = context_shape_of(conditioner, context_dim)
         self._event_dim, self._active_dim = event_dim, partition.active_dim
         # A map onto a part of the line may saturate, and its inverse not find what went in.
         self.reversible = elementwise.domain is elementwise.codomain is constraints.real
@@ -107,21 +106,11 @@ class Coupling(FlowTransform):
         return active, slope.squeeze(-1) if slope.shape[-1] == 1 else slope.sum(-1)
 
     def _params(self, passive: Tensor, active: Tensor, context: Tensor | None) -> Tensor:
-        params = self.conditioner(passive) if context is None else self.conditioner(passive, context)
-        if params.dtype != passive.dtype:  # under autocast the network is coarse, the map is not
-            params = params.to(passive.dtype)
         batch_dim = passive.dim() - self._active_dim
         if context is not None and self.context_shape is not None:
             batch_dim = max(batch_dim, context.dim() - len(self.context_shape))
-        found = params.shape[batch_dim:]
-        wanted = Size([self.elementwise.num_params, *active.shape[active.dim() - self._active_dim :]])
-        if found == wanted:
-            return params
-        if found.numel() != wanted.numel():
-            raise ValueError(
-                f"expected the conditioner to give {tuple(wanted)} values an event; got {tuple(params.shape)}"
-            )
-        return params.reshape(params.shape[:batch_dim] + wanted)
+        shape = Size([self.elementwise.num_params, *active.shape[active.dim() - self._active_dim :]])
+        return read(self.conditioner, passive, context, shape=shape, batch_dim=batch_dim, like=passive)
 
 
 def coupling(

@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from ..elementwise import Elementwise
 from ..transform import FlowTransform
+from ._conditioner import paired, read
 
 __all__ = ["Monotone"]
 
@@ -48,10 +49,7 @@ class Monotone(FlowTransform):
         context_dim: int = 0,
     ) -> None:
         super().__init__()
-        if (conditioner is None) != (not context_dim):
-            raise ValueError(
-                f"expected a conditioner and context_dim ≥ 1, or neither; got {conditioner} and {context_dim}"
-            )
+        self.context_shape = paired(conditioner, context_dim)
         self.elementwise = elementwise
         self.domain_shape = self.codomain_shape = Size(event_shape)
         self._dim = len(self.domain_shape)
@@ -59,7 +57,6 @@ class Monotone(FlowTransform):
         if self._dim:
             self.domain = constraints.independent(self.domain, self._dim)
             self.codomain = constraints.independent(self.codomain, self._dim)
-        self.context_shape = Size([context_dim]) if context_dim else None
         self.conditioner = conditioner
         shape = (elementwise.num_params, *self.domain_shape)
         self.params = nn.Parameter(torch.zeros(shape)) if conditioner is None else None
@@ -82,14 +79,6 @@ class Monotone(FlowTransform):
     def _params(self, x: Tensor, context: Tensor | None) -> Tensor:
         if self.conditioner is None:
             return cast(Tensor, self.params)
-        if context is None:
-            raise ValueError("expected a context; got none: use .condition(context)")
-        params = self.conditioner(context)
-        wanted = (self.elementwise.num_params, *(self.domain_shape or ()))
-        batch = context.shape[:-1]
-        if params.shape[len(batch) :].numel() != Size(wanted).numel():
-            raise ValueError(
-                f"expected the conditioner to give {wanted} values an event; got shape {tuple(params.shape)}"
-            )
-        params = params.reshape(batch + wanted)
-        return params if params.dtype == x.dtype else params.to(x.dtype)
+        shape = Size([self.elementwise.num_params, *(self.domain_shape or ())])
+        batch_dim = 0 if context is None else context.dim() - 1
+        return read(self.conditioner, context, shape=shape, batch_dim=batch_dim, like=x)

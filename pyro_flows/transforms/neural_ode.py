@@ -11,6 +11,7 @@ from torch.distributions import constraints
 from .._tracing import is_traced
 from ..ode import Adaptive, Exact, Solver, State, Trace, probed
 from ..transform import FlowTransform
+from ._conditioner import context_shape_of
 
 __all__ = ["NeuralODE", "Penalties"]
 
@@ -76,7 +77,7 @@ class NeuralODE(FlowTransform):
         self.solver: Solver = Adaptive() if solver is None else solver
         self.trace: Trace = Exact() if trace is None else trace
         self.domain_shape = self.codomain_shape = Size([input_dim])
-        self.context_shape = Size([context_dim]) if context_dim else getattr(field, "context_shape", None)
+        self.context_shape = context_shape_of(field, context_dim)
         self.evaluations = 0
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
