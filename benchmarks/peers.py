@@ -161,10 +161,18 @@ BUILDERS: dict[str, Callable[..., Model]] = {
 
 
 def build(
-    name: str, dim: int, depth: int, hidden: Sequence[int], *, activation=nn.ReLU, seed: int = 0, **options
+    name: str,
+    dim: int,
+    depth: int,
+    hidden: Sequence[int],
+    *,
+    activation=nn.ReLU,
+    seed: int | None = 0,
+    **options,
 ) -> Model:
-    """Return a library's flow of `depth` affine couplings, with parameters drawn from `seed`."""
-    torch.manual_seed(seed)
+    """Return a library's flow of `depth` affine couplings, with parameters drawn from `seed` if given."""
+    if seed is not None:
+        torch.manual_seed(seed)
     return BUILDERS[name](dim, depth, list(hidden), activation, **options)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from torch import Size, Tensor, nn
+from torch.nn.functional import linear
 
 __all__ = ["MLP", "ResidualNet"]
 
@@ -39,6 +40,21 @@ def _zeroed(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
+class _Last(nn.Linear):
+    """(gain · W) h + b, with W and b zero at first."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float) -> None:
+        super().__init__(inputs, outputs)
+        self.gain = gain
+        _zeroed(self)
+
+    def gained(self) -> Tensor:
+        return self.weight if self.gain == 1 else self.gain * self.weight
+
+    def forward(self, h: Tensor) -> Tensor:
+        return linear(h, self.gained(), self.bias)
+
+
 class MLP(nn.Module):
     """A multilayer perceptron h ↦ W_L σ(… σ(W_1 x + V c + b_1) …) + b_L that starts at zero.
 
@@ -49,6 +65,7 @@ class MLP(nn.Module):
         context_dim: length of the context vector, 0 for none. Its batch dimensions broadcast
             against the input's from the right.
         activation: σ, a module class or a function.
+        gain: what the last layer's weights are multiplied by, which acts as their learning rate.
 
     Raises:
         ValueError: where `hidden` is empty, or a context is needed and missing.
@@ -68,6 +85,7 @@ class MLP(nn.Module):
         *,
         context_dim: int = 0,
         activation: Activation = nn.ReLU,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         if not hidden:
@@ -76,7 +94,7 @@ class MLP(nn.Module):
         self.context = _context_layer(context_dim, hidden[0])
         self.context_shape = Size([context_dim]) if context_dim else None
         self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
-        self.last = _zeroed(nn.Linear(hidden[-1], output_dim))
+        self.last = _Last(hidden[-1], output_dim, gain)
         self.activation = _build(activation, inplace=True)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -99,6 +117,7 @@ class ResidualNet(nn.Module):
         blocks: number of residual blocks, each of two layers.
         context_dim: length of the context vector, 0 for none.
         activation: σ, a module class or a function.
+        gain: what the last layer's weights are multiplied by, which acts as their learning rate.
 
     Raises:
         ValueError: where a context is needed and missing.
@@ -118,13 +137,14 @@ class ResidualNet(nn.Module):
         *,
         context_dim: int = 0,
         activation: Activation = nn.ReLU,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.first = nn.Linear(input_dim, width)
         self.context = _context_layer(context_dim, width)
         self.context_shape = Size([context_dim]) if context_dim else None
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(2 * blocks))
-        self.last = _zeroed(nn.Linear(width, output_dim))
+        self.last = _Last(width, output_dim, gain)
         self.activation = _build(activation)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

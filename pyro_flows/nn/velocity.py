@@ -11,7 +11,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
-from .mlp import Activation, _build, _context_layer, _with_context, _zeroed
+from .mlp import Activation, _build, _context_layer, _Last, _with_context
 
 __all__ = ["VelocityNet"]
 
@@ -48,11 +48,11 @@ def _by_autograd(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], t
 
 
 class VelocityNet(nn.Module):
-    """v(t, x, c) = W_L σ(… σ(W_1 x + U φ(t) + V c + b_1) …) + b_L, with its Jacobian's trace.
+    """v(t, x, c) = W_L σ(… σ(W_1 x + U_1 φ(t) + V c + b_1) …) + b_L, with its Jacobian's trace.
 
-    It starts at zero. φ(t) holds cos kπt and sin kπt. With one or two hidden layers the trace of ∂v/∂x
-    costs one more matrix product whatever the dimension: tr(W_3 D_2 W_2 D_1 W_1) =
-    d_2·(W_2 ∘ (W_1 W_3)ᵀ) d_1 with the slopes d_l of the activations.
+    It starts at zero. φ(t) holds cos kπt and sin kπt, and enters every hidden layer. With one
+    or two hidden layers the trace of ∂v/∂x costs one more matrix product whatever the dimension:
+    tr(W_3 D_2 W_2 D_1 W_1) = d_2·(W_2 ∘ (W_1 W_3)ᵀ) d_1 with the slopes d_l of the activations.
 
     Args:
         input_dim: length d of x and v.
@@ -61,6 +61,8 @@ class VelocityNet(nn.Module):
             x's from the right.
         frequencies: the highest k.
         activation: σ, a smooth one: a module class or a function.
+        gain: what the last layer's weights are multiplied by, which acts as their learning rate.
+        spread: what the first layer's weights at the start are multiplied by; larger ones see finer detail.
 
     Raises:
         ValueError: where `input_dim` < 1 or `hidden` is empty, or a context is needed and missing.
@@ -83,6 +85,8 @@ class VelocityNet(nn.Module):
         context_dim: int = 0,
         frequencies: int = 3,
         activation: Activation = nn.Tanh,
+        gain: float = 1.0,
+        spread: float = 1.0,
     ) -> None:
         super().__init__()
         if input_dim < 1:
@@ -90,55 +94,65 @@ class VelocityNet(nn.Module):
         if not hidden:
             raise ValueError("expected at least one hidden layer; got none")
         self.first = nn.Linear(input_dim, hidden[0])
-        self.time = nn.Linear(2 * frequencies, hidden[0], bias=False)
+        with torch.no_grad():
+            self.first.weight *= spread
+        self.widths = list(hidden)
+        self.time = nn.Linear(2 * frequencies, sum(hidden), bias=False)
         self.context = _context_layer(context_dim, hidden[0])
         self.context_shape = Size([context_dim]) if context_dim else None
         self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
-        self.last = _zeroed(nn.Linear(hidden[-1], input_dim))
+        self.last = _Last(hidden[-1], input_dim, gain)
         self.activation = _build(activation)
         self.register_buffer("phases", math.pi * torch.arange(1.0, frequencies + 1), persistent=False)
 
     def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return v of shape (*batch, d) at times t of shape () or (*batch,)."""
-        h = self.activation(self._enter(t, x, context))
-        for layer in self.middle:
-            h = self.activation(layer(h))
+        first, *shifts = self._times(t)
+        h = self.activation(self._enter(first, x, context))
+        for layer, shift in zip(self.middle, shifts, strict=True):
+            h = self.activation(layer(h) + shift)
         out: Tensor = self.last(h)
         return out
 
     def forward_and_trace(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return v of shape (*batch, d) and tr ∂v/∂x of shape (*batch,)."""
-        into, out_of, both = self.first.weight, self.last.weight, self._both()
-        h, slope = both(self._enter(t, x, context))
+        into, out_of, both = self.first.weight, self.last.gained(), self._both()
+        first, *shifts = self._times(t)
+        h, slope = both(self._enter(first, x, context))
         if not self.middle:
-            return self.last(h), slope @ (into * out_of.T).sum(-1)
+            return F.linear(h, out_of, self.last.bias), slope @ (into * out_of.T).sum(-1)
         middle = cast(list[nn.Linear], list(self.middle))
         if len(middle) == 1:
-            h, last_slope = both(middle[0](h))
+            h, last_slope = both(middle[0](h) + shifts[0])
             loops = middle[0].weight * (into @ out_of).T
-            return self.last(h), (last_slope * F.linear(slope, loops)).sum(-1)
+            return F.linear(h, out_of, self.last.bias), (last_slope * F.linear(slope, loops)).sum(-1)
         # Each direction by itself: `moved` has the shape (d, *batch, width).
         moved = slope * into.T.reshape(-1, *[1] * (x.dim() - 1), slope.shape[-1])
-        for layer in middle:
-            h, slope = both(layer(h))
+        for layer, shift in zip(middle, shifts, strict=True):
+            h, slope = both(layer(h) + shift)
             moved = F.linear(moved, layer.weight) * slope
-        return self.last(h), torch.einsum("d...h,dh->...", moved, out_of)
+        return F.linear(h, out_of, self.last.bias), torch.einsum("d...h,dh->...", moved, out_of)
 
     def pushforward(
         self, t: Tensor, x: Tensor, tangents: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return v and (∂v/∂x) ε for each of the `tangents` ε, of shape (k, *batch, d)."""
         both = self._both()
-        h, slope = both(self._enter(t, x, context))
+        first, *shifts = self._times(t)
+        h, slope = both(self._enter(first, x, context))
         moved = F.linear(tangents, self.first.weight) * slope
-        for layer in cast(list[nn.Linear], list(self.middle)):
-            h, slope = both(layer(h))
+        for layer, shift in zip(cast(list[nn.Linear], list(self.middle)), shifts, strict=True):
+            h, slope = both(layer(h) + shift)
             moved = F.linear(moved, layer.weight) * slope
-        return self.last(h), F.linear(moved, self.last.weight)
+        out_of = self.last.gained()
+        return F.linear(h, out_of, self.last.bias), F.linear(moved, out_of)
 
-    def _enter(self, t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
+    def _times(self, t: Tensor) -> tuple[Tensor, ...]:
+        """Return what the time adds to each hidden layer."""
         angles = t.unsqueeze(-1) * self.phases
-        time = self.time(torch.cat([angles.cos(), angles.sin()], -1))
+        return self.time(torch.cat([angles.cos(), angles.sin()], -1)).split(self.widths, -1)
+
+    def _enter(self, time: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
         return _with_context(self.first(x) + time, self.context, context)
 
     def _both(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
