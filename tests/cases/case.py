@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pyro.distributions as dist
@@ -15,7 +16,24 @@ from pyro_flows import FlowTransform
 from pyro_flows import transforms as tr
 from pyro_flows.nn import RunningMoments
 
-__all__ = ["Case", "perturb"]
+__all__ = ["Case", "device", "on", "perturb"]
+
+_device = [torch.device("cpu")]
+
+
+def device() -> torch.device:
+    """Where cases are built."""
+    return _device[-1]
+
+
+@contextmanager
+def on(where: torch.device | str) -> Iterator[None]:
+    """Build cases, and what fits them, on another device."""
+    _device.append(torch.device(where))
+    try:
+        yield
+    finally:
+        _device.pop()
 
 
 def perturb(module: nn.Module, seed: int = 0, scale: float = 0.3) -> None:
@@ -70,18 +88,24 @@ class Case:
             torch.manual_seed(seed)
             transform = self.make()
         perturb(transform, seed, self.scale)
-        return transform.to(dtype).train(training)
+        return transform.to(device(), dtype).train(training)
 
     def noise(self, transform: FlowTransform, batch=(5,), dtype=torch.float32) -> Tensor:
         """A base-side tensor, in the transform's domain."""
-        return transform_to(transform.domain)(torch.randn((*batch, *self.event), dtype=dtype))
+        return transform_to(transform.domain)(
+            torch.randn((*batch, *self.event), dtype=dtype, device=device())
+        )
 
     def data_event(self) -> tuple[int, ...]:
         """The shape of an event on the data side."""
         return tuple(self.build().forward_shape(self.event))
 
     def context_of(self, batch=(5,), dtype=torch.float32) -> Tensor | None:
-        return None if self.context is None else torch.randn((*batch, *self.context), dtype=dtype)
+        return (
+            None
+            if self.context is None
+            else torch.randn((*batch, *self.context), dtype=dtype, device=device())
+        )
 
     def bound(self, transform: FlowTransform, batch=(5,), dtype=torch.float32) -> FlowTransform:
         """The transform, given a context of its own for each event where it takes one."""
@@ -89,13 +113,14 @@ class Case:
         return transform if context is None else transform.condition(context)
 
     def base(self, dtype=torch.float32):
+        like = torch.empty(0, dtype=dtype, device=device())
         if self.positive:  # not a LogNormal: torch makes its inverse in the first call, and a second graph
-            return dist.HalfNormal(torch.ones(self.event, dtype=dtype), validate_args=False).to_event()
-        return dist.Normal(torch.zeros(self.event, dtype=dtype), torch.ones((), dtype=dtype)).to_event()
+            return dist.HalfNormal(like.new_ones(self.event), validate_args=False).to_event()
+        return dist.Normal(like.new_zeros(self.event), like.new_ones(())).to_event()
 
     def flow(self, transform: FlowTransform, dtype=torch.float32) -> pf.Flow:
         if self.positive:
             return pf.Flow(transform, self.base(dtype))
         given = transform.domain_shape is None
-        like = torch.empty(0, dtype=dtype)
+        like = torch.empty(0, dtype=dtype, device=device())
         return pf.Flow(transform, pf.bases.StandardNormal(self.event, like) if given else None)

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from pyro_flows import FlowTransform
 from pyro_flows.transforms import Coupling
 
+from ..cases.case import device
 from ..cases.registry import Case
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -49,7 +50,7 @@ def far_round_trip(case: Case) -> None:
     """1. Far away finite, and to a relative 1e-4 for a single layer."""
     for dtype in TOLERANCE:
         t = case.bound(case.build(dtype), (64,), dtype)
-        signs = torch.randint(0, 2, (64, *case.data_event())) * 2 - 1
+        signs = torch.randint(0, 2, (64, *case.data_event()), device=device()) * 2 - 1
         for size in (1e3, 1e6):
             y = (signs * size).to(dtype)
             x, log_det = t.inverse_and_log_det(y)
@@ -273,7 +274,7 @@ def mixed_precision(case: Case) -> None:
     coarse = any(type(m).__module__.startswith(NETWORKS) for m in t.modules())
     found = []
     for enabled in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        with torch.autocast(device().type, torch.bfloat16, enabled=enabled):
             y, forward = b.forward_and_log_det(x)
             torch.manual_seed(0)
             found.append((y, forward, *b.inverse_and_log_det(y)))
