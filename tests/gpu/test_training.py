@@ -1,0 +1,191 @@
+"""Training, inference and whole-step graphs on CUDA."""
+
+import copy
+import subprocess
+import sys
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import pyro_flows as pf
+
+from ..cases.case import on
+from ..cases.registry import CASES
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+MOONS = pf.datasets.TwoMoons(noise=0.1)
+Y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+SIGMA = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+SCHOOLS_EVIDENCE = -31.312  # nats, with Pyro's HalfCauchy
+
+
+def schools():
+    y, sigma = Y.cuda(), SIGMA.cuda()
+    mu = pyro.sample("mu", dist.Normal(y.new_zeros(()), 5.0))
+    tau = pyro.sample("tau", dist.HalfCauchy(y.new_tensor(5.0)))
+    with pyro.plate("schools", 8):
+        eta = pyro.sample("eta", dist.Normal(y.new_zeros(()), 1.0))
+        pyro.sample("y", dist.Normal(mu + tau * eta, sigma), obs=y)
+
+
+def gap(flow, x):
+    with torch.no_grad():
+        return float((MOONS.log_prob(x) - flow().log_prob(x.cuda()).cpu()).mean())
+
+
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+@pytest.mark.parametrize("family", [pf.real_nvp, pf.nsf, pf.maf], ids=lambda f: f.__name__)
+def test_fit(family, where):
+    """Data on either device trains a flow on the GPU."""
+    data, test = MOONS.sample((4000,)), MOONS.sample((4000,))
+    flow = pf.Flow(family(2)).cuda()
+    history = pf.fit(flow, data.to(where), epochs=40, progress=False)
+    assert next(flow.parameters()).is_cuda
+    assert history.best_epoch >= 0
+    assert gap(flow, test) < 0.15
+
+
+def test_bf16():
+    """The networks in bfloat16 train as well, and score as float32 does."""
+    data, test = MOONS.sample((4000,)), MOONS.sample((4000,))
+    flow = pf.Flow(pf.real_nvp(2)).cuda()
+    pf.fit(flow, data, epochs=40, progress=False, precision="bf16")
+    assert gap(flow, test) < 0.15
+
+
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
+    data = MOONS.sample((1000,))
+    start = pf.Flow(pf.real_nvp(2, norm=pf.transforms.BatchNorm)).cuda()
+
+    def run(path, stop=None):
+        flow, calls = copy.deepcopy(start), []
+
+        def loss(flow, x, context):
+            calls.append(1)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            return -flow(context).log_prob(x)
+
+        pf.fit(flow, data, loss=loss, epochs=4, checkpoint=path, checkpoint_every=0.0, progress=False)
+        return flow.state_dict()
+
+    whole = run(tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed.pt", stop=7)
+    resumed = run(tmp_path / "killed.pt")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_posterior():
+    """`AutoFlow`, `fit_vi` and `importance` with everything on the GPU."""
+    guide = pf.infer.AutoFlow(schools)
+    history = pf.infer.fit_vi(schools, guide, settings=pf.infer.VISettings(progress=False, steps=1000))
+    result = pf.infer.importance(schools, guide)
+    assert result.draws["eta"].is_cuda
+    assert abs(result.log_evidence - SCHOOLS_EVIDENCE) < 0.02
+    assert history.best_bound > SCHOOLS_EVIDENCE - 0.05
+
+
+TWO_RANKS = """
+import sys, torch, pyro_flows as pf
+torch.manual_seed(0)
+data = torch.randn(1000, 2)
+flow = pf.Flow(pf.real_nvp(2))
+pf.fit(flow.cuda(), data, epochs=3, batch_size=100, progress=False)
+torch.save(flow.cpu().state_dict(), sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_ranks(tmp_path):
+    """Two processes, joined by nccl, train the flow that one trains."""
+    script = tmp_path / "train.py"
+    script.write_text(TWO_RANKS)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+    found = []
+    for count in ("1", "2"):
+        path = tmp_path / f"{count}.pt"
+        subprocess.run([*torchrun, count, str(script), str(path)], check=True, timeout=300)
+        found.append(torch.load(path, weights_only=True))
+    for name in found[0]:
+        torch.testing.assert_close(found[0][name], found[1][name], atol=1e-4, rtol=1e-4)
+
+
+GRAPHED = [
+    "real-nvp",
+    "real-nvp-batch-norm",
+    "real-nvp-image",
+    "nice",
+    "maf",
+    "iaf",
+    "nsf",
+    "nsf-autoregressive",
+    "glow",
+]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name in GRAPHED])
+def test_a_training_step_is_captured(name):
+    """`torch.cuda.graph` takes a whole step, and its replay is what eager execution does."""
+    case = CASES[name]
+    with on("cuda"):
+        t, context = case.build(), case.context_of((16,))
+        y = case.flow(t)(context).sample(() if context is not None else (16,)).clone()
+    flows = [case.flow(copy.deepcopy(t)) for _ in range(2)]
+
+    def stepper(flow):
+        optimiser = torch.optim.Adam(flow.parameters(), lr=1e-3, capturable=True)
+
+        def step():
+            optimiser.zero_grad(set_to_none=False)
+            (-flow(context).log_prob(y).mean()).backward()
+            optimiser.step()
+
+        return step
+
+    eager, graphed = map(stepper, flows)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            graphed()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        graphed()
+    for _ in range(2):
+        graph.replay()
+    for _ in range(5):
+        eager()
+    for one, other in zip(*(flow.parameters() for flow in flows), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name in GRAPHED])
+def test_drawing_and_scoring_is_captured(name):
+    case = CASES[name]
+    with on("cuda"):
+        t, context = case.build(), case.context_of((16,))
+    flow, batch = case.flow(t), () if context is not None else (16,)
+
+    @torch.no_grad()
+    def draw():
+        return flow(context).rsample_and_log_prob(batch)
+
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            draw()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y, log_prob = draw()
+    first = y.clone()
+    graph.replay()
+    assert not torch.equal(first, y)  # new noise at each replay
+    with torch.no_grad():
+        torch.testing.assert_close(flow(context).log_prob(y.clone()), log_prob, atol=1e-3, rtol=1e-3)
