@@ -4,11 +4,11 @@
     python benchmarks/gpu.py                    # --only d64-large, --seconds 2, --libraries ours zuko
 
 A training step is zero_grad, -log_prob(x).mean(), backward and one step of fused Adam on a batch that lies
-on the device; "captured" replays such a step as one CUDA graph, "compiled" makes one graph of the loss. Samples
-are drawn without a gradient. Times are wall-clock between two synchronisations; MB are the most that the
-allocator held. "waits" counts what makes the host wait for the device in one training step
-(`torch.cuda.set_sync_debug_mode`). The last table trains Glow on scikit-learn's digits by `pf.fit`, in float32
-and in bfloat16, and gives bits per dimension of the held-out images.
+on the device; "captured" replays such a step as one CUDA graph, "compiled" makes one graph of the loss.
+Samples are drawn without a gradient. Times are wall-clock between two synchronisations; MB are the most that
+the allocator held. "waits" counts what makes the host wait for the device in one training step
+(`torch.cuda.set_sync_debug_mode`). The last table trains Glow on scikit-learn's digits by `pf.fit`, in
+float32 and in bfloat16, and gives bits per dimension of the held-out images.
 """
 
 from __future__ import annotations
