@@ -113,7 +113,7 @@ ROWS = {
     "MAF, dim-8": likelihood(lambda: pf.maf(8, depth=5, **deep), torch.randn(256, 8)),
     "NSF, dim-8": likelihood(lambda: pf.nsf(8, depth=5, **deep), torch.randn(256, 8)),
     "Glow, 3×16×16": likelihood(
-        lambda: pf.glow((3, 16, 16), levels=2, depth=4, width=32), torch.randn(32, 3, 16, 16)
+        lambda: pf.glow((3, 16, 16), scales=2, depth=4, width=32), torch.randn(32, 3, 16, 16)
     ),
     "schools": variational(schools),
     "logistic, dim-31": variational(logistic),

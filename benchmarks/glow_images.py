@@ -7,11 +7,11 @@
     python benchmarks/glow_images.py train real-nvp mnist --minutes 30 --width 16 --depth 2 --out nvp.pt
     python benchmarks/glow_images.py show ours.pt normflows.pt nvp.pt --picture mnist.png
 
-Both have per level `depth` steps of act norm, LU-parametrised 1×1 convolution and an affine coupling with a
-3×3–1×1–3×3 net; normflows' bases learn a mean and a scale for each channel (`GlowBase`, its Glow example's
-choice without classes). Training minutes are CPU time on one thread, the same Adam, learning rate and moving
-average of the weights; natural images are flipped at random. `real-nvp` is ours, with `depth` residual
-blocks a net, and as many scales as levels. Scores draw the dequantisation noise once.
+Both have at each scale `depth` steps of act norm, LU-parametrised 1×1 convolution and an affine coupling
+with a 3×3–1×1–3×3 net; normflows' bases learn a mean and a scale for each channel (`GlowBase`, its Glow
+example's choice without classes). Training minutes are CPU time on one thread, the same Adam, learning
+rate and moving average of the weights; natural images are flipped at random. `real-nvp` is ours, with
+`depth` residual blocks a net. Scores draw the dequantisation noise once.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ import pyro_flows as pf
 SETS = {"mnist": ("mnist.npz", 1, 1e-6), "natural": ("natural32_jpeg.npz", 3, 0.05)}
 
 
-def ours(shape: tuple[int, ...], levels: int, depth: int, width: int) -> Model:
-    flow = pf.Flow(pf.glow(shape, levels=levels, depth=depth, width=width))
+def ours(shape: tuple[int, ...], scales: int, depth: int, width: int) -> Model:
+    flow = pf.Flow(pf.glow(shape, scales=scales, depth=depth, width=width))
 
     def sample(count: int, temperature: float) -> Tensor:
         return flow.transform(temperature * torch.randn(count, *flow.transform.domain_shape))
@@ -43,13 +43,13 @@ def ours(shape: tuple[int, ...], levels: int, depth: int, width: int) -> Model:
     return Model("ours", flow, lambda y: flow().log_prob(y), sample)
 
 
-def normflows(shape: tuple[int, ...], levels: int, depth: int, width: int) -> Model:
+def normflows(shape: tuple[int, ...], scales: int, depth: int, width: int) -> Model:
     import normflows as nf
 
     bases, flows, merges = [], [], []
-    for i in range(levels):  # its lists begin at the coarsest level
-        channels = shape[0] * 2 ** (levels + 1 - i)
-        plane = [side // 2 ** (levels - i) for side in shape[1:]]
+    for i in range(scales):  # its lists begin at the coarsest scale
+        channels = shape[0] * 2 ** (scales + 1 - i)
+        plane = [side // 2 ** (scales - i) for side in shape[1:]]
         steps = [nf.flows.GlowBlock(channels, width, split_mode="channel") for _ in range(depth)]
         flows.append([*steps, nf.flows.Squeeze()])
         if i:
@@ -90,7 +90,7 @@ def peak_memory() -> int:
 
 class Step:
     def __init__(self, name: str, args: argparse.Namespace) -> None:
-        self.model = build(name, (3, 32, 32), args.levels, args.depth, args.width)
+        self.model = build(name, (3, 32, 32), args.scales, args.depth, args.width)
         self.optimiser = torch.optim.Adam(self.model.module.parameters(), fused=True)
         self.y = torch.randn(args.batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -136,15 +136,15 @@ def learn(args: argparse.Namespace) -> None:
     count = len(images) * 5 // 6
     to = LogitPixels(alpha)
     shape = tuple(images.shape[1:])
-    levels = args.levels or min(3, int(math.log2(shape[1] & -shape[1])))
-    model = build(args.library, shape, levels, args.depth, args.width)
+    scales = args.scales or min(3, int(math.log2(shape[1] & -shape[1])))
+    model = build(args.library, shape, scales, args.depth, args.width)
     print(f"{args.library}: {model.num_parameters:,} parameters", flush=True)
     print("| library | minutes | steps | epochs | training | validation |\n" + "| --- " * 6 + "|", flush=True)
 
     def keep() -> None:
         if args.out:
             told = {"library": args.library, "data": args.data, "curve": model.curve}
-            told |= {"architecture": (shape, levels, args.depth, args.width)}
+            told |= {"architecture": (shape, scales, args.depth, args.width)}
             torch.save(told | {"weights": model.module.state_dict()}, args.out)
 
     train(
@@ -199,7 +199,7 @@ def main() -> None:
     )
     commands = parser.add_subparsers(required=True)
     part = commands.add_parser("speed")
-    part.add_argument("--levels", type=int, default=3)
+    part.add_argument("--scales", type=int, default=3)
     part.add_argument("--depth", type=int, default=8)
     part.add_argument("--width", type=int, default=128)
     part.add_argument("--batch", type=int, default=16)
@@ -211,7 +211,7 @@ def main() -> None:
     part.add_argument("data", choices=SETS)
     part.add_argument("--folder", type=Path, default=DATA)
     part.add_argument("--minutes", type=float, default=30)
-    part.add_argument("--levels", type=int)
+    part.add_argument("--scales", type=int)
     part.add_argument("--depth", type=int, default=8)
     part.add_argument("--width", type=int, default=64)
     part.add_argument("--batch", type=int, default=64)

@@ -44,8 +44,17 @@ def peer(path: Path) -> nn.Module:
 
 
 def ours(checkerboard: type) -> pf.Flow:
-    options = {"scales": 2, "width": 32, "blocks": 4, "final_squeeze": False, "norm": None}
-    return pf.Flow(pf.real_nvp_image((3, 32, 32), checkerboard=checkerboard, **options))
+    """Return our flow, with the peer's last scale: four couplings of a checkerboard, and no squeeze."""
+    options = {"scales": 2, "width": 32, "blocks": 4, "norm": None}
+    first = pf.real_nvp_image((3, 32, 32), checkerboard=checkerboard, **options).scales[0]
+    shape, couplings = torch.Size([6, 16, 16]), []
+    for i in range(4):
+        partition = checkerboard(shape, swap=i % 2 == 1)
+        net = pf.nn.ConvResidualNet(
+            partition.passive_shape, 2 * partition.active_shape[0], width=64, blocks=4
+        )
+        couplings.append(pf.transforms.Coupling(partition, pf.elementwise.Affine(), net))
+    return pf.Flow(pf.transforms.Multiscale([first, pf.transforms.Chain(reversed(couplings))]))
 
 
 def build(name: str, path: Path) -> Model:

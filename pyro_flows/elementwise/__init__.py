@@ -1,6 +1,6 @@
 """Monotone scalar maps: the second part of a coupling or autoregressive layer."""
 
-from ._tails import Gaussian, Logistic
+from ._tails import Gaussian, Logistic, StandardDistribution
 from .additive import Additive
 from .affine import Affine
 from .base import Elementwise
@@ -22,4 +22,5 @@ __all__ = [
     "MixtureCDF",
     "PowerTails",
     "RationalQuadratic",
+    "StandardDistribution",
 ]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-__all__ = ["Gaussian", "Logistic", "Standard"]
+__all__ = ["Gaussian", "Logistic", "StandardDistribution"]
 
 
-class Standard(ABC):
+class StandardDistribution(ABC):
     """A symmetric distribution about 0 with survival function S and density f.
 
     deviation: its standard deviation.
@@ -36,7 +36,7 @@ class Standard(ABC):
         return f"{type(self).__name__}()"
 
 
-class Logistic(Standard):
+class Logistic(StandardDistribution):
     """S(z) = 1 / (1 + eᶻ)."""
 
     deviation = math.pi / math.sqrt(3)
@@ -54,7 +54,7 @@ class Logistic(Standard):
         return (-log_tail.exp()).log1p() - log_tail
 
 
-class Gaussian(Standard):
+class Gaussian(StandardDistribution):
     """S(z) = Φ(−z)."""
 
     deviation = 1.0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ._tails import Logistic, Standard
+from ._tails import Logistic, StandardDistribution
 from .base import Elementwise
 from .solve import invert
 
@@ -24,7 +24,7 @@ class _Components:
     At zero params they are spread a little, since equal ones would get equal gradients for ever.
     """
 
-    def __init__(self, components: int, standard: Standard) -> None:
+    def __init__(self, components: int, standard: StandardDistribution) -> None:
         if components < 1:
             raise ValueError(f"expected components ≥ 1; got {components}")
         self.count, self.standard = components, standard
@@ -100,7 +100,7 @@ class Mixture(Elementwise):
         True
     """
 
-    def __init__(self, components: int = 8, standard: Standard | None = None) -> None:
+    def __init__(self, components: int = 8, standard: StandardDistribution | None = None) -> None:
         self.components = _Components(components, standard or Logistic())
         self.num_params = 3 * components
 
@@ -141,7 +141,7 @@ class MixtureCDF(Elementwise):
 
     codomain = constraints.unit_interval
 
-    def __init__(self, components: int = 8, standard: Standard | None = None) -> None:
+    def __init__(self, components: int = 8, standard: StandardDistribution | None = None) -> None:
         self.components = _Components(components, standard or Logistic())
         self.num_params = 3 * components
 

@@ -16,21 +16,22 @@ from ..transforms import ActNorm, Chain, Coupling, Linear, Multiscale, Squeeze
 __all__ = ["glow"]
 
 
-def _squeezed(image_shape: Sequence[int], levels: int | None) -> list[Size]:
-    """Return the shape after each level's squeeze, finest first."""
+def _squeezed(image_shape: Sequence[int], scales: int | None) -> list[Size]:
+    """Return the shape after each scale's squeeze, finest first."""
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"expected an image shape (C, H, W); got {tuple(image_shape)}")
+    if scales is not None and scales < 1:
+        raise ValueError(f"expected scales ≥ 1; got {scales}")
     channels, height, width = image_shape
     shapes: list[Size] = []
-    while height % 2 == width % 2 == 0 and len(shapes) < (3 if levels is None else levels):
+    while height % 2 == width % 2 == 0 and len(shapes) < (scales or 3):
         shapes.append(Squeeze().inverse_shape((channels, height, width)))
         channels, height, width = shapes[-1]
         channels = channels // 2
-    if not shapes or (levels is not None and len(shapes) < levels):
-        factor = 2 ** (levels or 1)
+    if len(shapes) < (scales or 1):
         raise ValueError(
-            f"expected 1 level or more, and sides that are multiples of {factor} for {levels or 1}; got "
-            f"{tuple(image_shape)}: pad the images, or take {len(shapes)} levels"
+            f"expected sides that are multiples of {2 ** (scales or 1)} for {scales or 1} scales; got "
+            f"{tuple(image_shape)}: pad the images, or take {len(shapes)} scales"
         )
     return shapes
 
@@ -38,7 +39,7 @@ def _squeezed(image_shape: Sequence[int], levels: int | None) -> list[Size]:
 def glow(
     image_shape: Sequence[int],
     *,
-    levels: int | None = None,
+    scales: int | None = None,
     depth: int = 16,
     width: int = 64,
     elementwise: Elementwise | None = None,
@@ -47,7 +48,7 @@ def glow(
 ) -> Multiscale:
     """Steps of act norm, invertible 1×1 convolution and coupling at several scales: flat latents → image.
 
-    Each level squeezes space to depth, takes `depth` steps and leaves half of its channels to the
+    Each scale squeezes space to depth, takes `depth` steps and leaves half of its channels to the
     noise. The latents, of event_dim 1, are one vector; `Multiscale.split` and `join` give them by
     scale. The first batch in training sets the act norms.
 
@@ -56,16 +57,16 @@ def glow(
 
     Args:
         image_shape: (C, H, W) of the data.
-        levels: number of scales, each with half the height and width of the one before; None takes
-            as many as fit, at most 3.
-        depth: steps a level.
+        scales: how many scales, each with half the height and width of the one before; as many as fit, at
+            most 3, if None.
+        depth: steps at each scale.
         width: channels inside each coupling's net.
-        elementwise: the map of each coupling; `pyro_flows.elementwise.Affine` where None.
-        context_dim: length of the context vector (a class as one-hot), 0 for none.
+        elementwise: the map of each coupling; `pyro_flows.elementwise.Affine` if None.
+        context_dim: length of the context vector, such as a one-hot class; 0 for none.
         context_shape: (c, h, w) of a context image, in place of a vector.
 
     Raises:
-        ValueError: where the sides do not halve `levels` times, or an argument is out of its range.
+        ValueError: if the sides do not halve `scales` times, or an argument is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -93,8 +94,8 @@ def glow(
         # The inverse, so that scoring multiplies by the matrix and sampling solves with it.
         return [Coupling(partition, elementwise, net), mix.inv, ActNorm(channels, event_dim=3)]
 
-    def level(shape: Size) -> Chain:
+    def scale(shape: Size) -> Chain:
         steps = [part for _ in range(depth) for part in step(shape)]
         return Chain([*steps, Squeeze(Squeeze().forward_shape(shape))])
 
-    return Multiscale([level(shape) for shape in _squeezed(image_shape, levels)])
+    return Multiscale([scale(shape) for shape in _squeezed(image_shape, scales)])

@@ -22,7 +22,6 @@ def real_nvp_image(
     scales: int | None = None,
     blocks: int = 2,
     width: int = 16,
-    final_squeeze: bool = True,
     context_dim: int = 0,
     context_shape: Sequence[int] | None = None,
     norm: Callable[..., FlowTransform] | None = BatchNorm,
@@ -31,30 +30,28 @@ def real_nvp_image(
     """Affine couplings at several scales: flat noise (event_dim 1) → image (event_dim 3).
 
     Each scale has three couplings of a checkerboard, a squeeze and three couplings of channels, and
-    leaves half of its channels to the noise; the last one leaves all. Where the last scale's image
-    has an odd side it has three couplings of channels only.
+    leaves half of its channels to the noise; the last one leaves all. If the last scale's image has an
+    odd side, that scale has three couplings of channels only.
 
     Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, arXiv:1605.08803.
 
     Args:
         image_shape: (C, H, W).
-        scales: how many; None takes what fits, at most 3.
+        scales: how many scales; as many as fit, at most 3, if None.
         blocks: residual blocks in each coupling's net; the paper has 4, and 8 for CIFAR-10.
         width: channels inside the first scale's nets, doubled at each squeeze; the paper has 32, and
             64 for CIFAR-10.
-        final_squeeze: whether the last scale is like the others, as in the paper; else it has four
-            couplings of a checkerboard and no squeeze, as in the authors' code.
-        context_dim: length of a context vector, such as a one-hot class; 0 for none.
+        context_dim: length of the context vector, such as a one-hot class; 0 for none.
         context_shape: (c, h, w) of a context image, in place of a vector.
         norm: what stands between the couplings and next to the data, called with the number of
             channels and ``event_dim=3``: `pyro_flows.transforms.BatchNorm`,
             `pyro_flows.transforms.ActNorm` or None.
-        checkerboard: how a checkerboard is gathered, `pyro_flows.partitions.Checkerboard` or
-            `pyro_flows.partitions.CheckerboardDepth`.
+        checkerboard: how the two colours of a checkerboard are gathered:
+            `pyro_flows.partitions.Checkerboard` or `pyro_flows.partitions.CheckerboardDepth`.
 
     Raises:
-        ValueError: where the image is too small or odd for so many scales, or an argument is out of
-            its range.
+        ValueError: if the image is too small or odd for so many scales, or an argument is out of its
+            range.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -85,8 +82,6 @@ def real_nvp_image(
     def scale(shape: Size, width: int, last: bool) -> Chain:
         if not _is_even(shape):
             return Chain(reversed(couplings(Channels, shape, 3, width)))
-        if last and not final_squeeze:
-            return Chain(reversed(couplings(checkerboard, shape, 4, width)))
         parts = couplings(checkerboard, shape, 3, width)
         parts += [Squeeze(shape), *couplings(Channels, Squeeze().inverse_shape(shape), 3, 2 * width)]
         if not last:  # the next scale gets one side of a checkerboard, not the upper rows

@@ -7,7 +7,7 @@ from .conv_residual import ConvResidualNet
 from .lipschitz import LipschitzNet
 from .masked import MaskedNet
 from .mlp import MLP, ResidualNet
-from .moments import RunningMoments, batch_moments
+from .moments import RunningMoments
 from .velocity import VelocityNet
 
 __all__ = [
@@ -21,5 +21,4 @@ __all__ = [
     "RunningMoments",
     "VelocityNet",
     "WeightNormConv",
-    "batch_moments",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .._tracing import may_learn
 
-__all__ = ["RunningMoments", "batch_moments"]
+__all__ = ["RunningMoments"]
 
 
 class _SumOverRanks(torch.autograd.Function):

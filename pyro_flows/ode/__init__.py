@@ -3,8 +3,8 @@
 from .adaptive import Adaptive
 from .checkpointed import Checkpointed
 from .runge_kutta import RungeKutta
-from .solver import Derivative, Solver, State
-from .trace import Exact, Hutchinson, Trace, probed
+from .solver import Derivative, Solver
+from .trace import Exact, Hutchinson, Trace
 
 __all__ = [
     "Adaptive",
@@ -14,7 +14,5 @@ __all__ = [
     "Hutchinson",
     "RungeKutta",
     "Solver",
-    "State",
     "Trace",
-    "probed",
 ]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..flow import Flow
-from ..nn import RunningMoments, batch_moments
+from ..nn import RunningMoments
+from ..nn.moments import batch_moments
 from ..transform import FlowTransform
 from ..transforms.walk import Visit, Walk
 from .data import Source, rows_at_once, source_of

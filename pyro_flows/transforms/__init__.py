@@ -13,7 +13,7 @@ from .logit_pixels import LogitPixels
 from .memory.switch import save_memory
 from .monotone import Monotone
 from .multiscale import Multiscale
-from .neural_ode import NeuralODE
+from .neural_ode import NeuralODE, Penalties
 from .permutation import Permutation, permutation, random_permutation, reverse
 from .planar import Planar
 from .radial import Radial
@@ -39,6 +39,7 @@ __all__ = [
     "Monotone",
     "Multiscale",
     "NeuralODE",
+    "Penalties",
     "Permutation",
     "Planar",
     "Radial",

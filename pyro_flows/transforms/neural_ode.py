@@ -9,7 +9,9 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from .._tracing import is_traced
-from ..ode import Adaptive, Exact, Solver, State, Trace, probed
+from ..ode import Adaptive, Exact, Solver, Trace
+from ..ode.solver import State
+from ..ode.trace import probed
 from ..transform import FlowTransform
 from ._conditioner import context_shape_of
 

@@ -1,4 +1,4 @@
-"""The cases of Glow: one to three channels, one and two levels, with and without context."""
+"""The cases of Glow: one to three channels, one and two scales, with and without context."""
 
 import pyro_flows as pf
 from pyro_flows.elementwise import Additive
@@ -20,7 +20,7 @@ CASES = {
         "glow", lambda: _glow((3, 2, 4), elementwise=Additive(), depth=2), (24,), scale=GENTLE
     ),
     "glow-context": Case(
-        "glow", lambda: _glow((1, 4, 4), context_dim=2, levels=1), (16,), (2,), scale=GENTLE
+        "glow", lambda: _glow((1, 4, 4), context_dim=2, scales=1), (16,), (2,), scale=GENTLE
     ),
     "glow-context-image": Case(
         "glow",

@@ -59,7 +59,6 @@ CASES = {
             scales=1,
             blocks=1,
             width=3,
-            final_squeeze=False,
             norm=None,
             checkerboard=CheckerboardDepth,
             context_shape=(1, 2, 4),

@@ -16,7 +16,7 @@ def _flow(**options) -> pf.Flow:
 
 
 def test_log_det_of_a_whole_glow():
-    t = _flow(levels=3).transform.double()
+    t = _flow(scales=3).transform.double()
     perturb(t, scale=0.1)
     y = torch.randn(2, 8, 8, dtype=torch.float64)
     x, log_det = t.inverse_and_log_det(y)
@@ -77,20 +77,20 @@ def test_conditional_glow_hears_its_context():
     assert flow(classes).sample((2,)).shape == (2, 3, 1, 4, 4)
 
 
-@pytest.mark.parametrize(("shape", "levels"), [((1, 28, 28), 2), ((3, 32, 32), 3), ((3, 64, 16), 3)])
-def test_levels_take_what_fits(shape, levels):
+@pytest.mark.parametrize(("shape", "scales"), [((1, 28, 28), 2), ((3, 32, 32), 3), ((3, 64, 16), 3)])
+def test_scales_are_as_many_as_fit(shape, scales):
     t = pf.glow(shape, depth=1, width=2)
-    assert len(t.latent_shapes) == levels
+    assert len(t.latent_shapes) == scales
     assert t.forward_shape(t.domain_shape) == shape
 
 
 def test_what_does_not_fit():
     with pytest.raises(ValueError, match="multiples of 8"):
-        pf.glow((1, 28, 28), levels=3)
+        pf.glow((1, 28, 28), scales=3)
     with pytest.raises(ValueError, match="multiples of 2"):
         pf.glow((1, 7, 8))
-    with pytest.raises(ValueError, match="1 level or more"):
-        pf.glow((1, 8, 8), levels=0)
+    with pytest.raises(ValueError, match="scales ≥ 1"):
+        pf.glow((1, 8, 8), scales=0)
     with pytest.raises(ValueError, match="depth"):
         pf.glow((1, 8, 8), depth=0)
     with pytest.raises(ValueError, match="width"):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_flows.nn import MLP, ResidualNet, RunningMoments, batch_moments
+from pyro_flows.nn import MLP, ResidualNet, RunningMoments
+from pyro_flows.nn.moments import batch_moments
 
 from ..cases.registry import perturb
 

@@ -73,7 +73,7 @@ FAMILIES = {
     "splines": (runs.DATA, lambda: pf.nsf(2, depth=2, hidden=(8,))),
     "MAF": (runs.DATA, lambda: pf.maf(2, depth=2, hidden=(8,))),
     "Real NVP, images": (runs.IMAGES, lambda: pf.real_nvp_image((1, 2, 4), scales=1, blocks=1, width=4)),
-    "Glow": (runs.IMAGES, lambda: pf.glow((1, 2, 4), levels=1, depth=2, width=4)),
+    "Glow": (runs.IMAGES, lambda: pf.glow((1, 2, 4), scales=1, depth=2, width=4)),
 }
 
 
