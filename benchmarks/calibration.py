@@ -103,7 +103,7 @@ def main() -> None:
             for kind in ("own", "corrected"):
                 pyro.set_rng_seed(0)
                 found = pf.diagnostics.calibrate(
-                    model, fits.draws(kind), num_simulations=options.simulations, num_draws=RANKED
+                    model, fits.draws(kind), num_simulations=options.simulations, num_samples=RANKED
                 )
                 print(f"{name}, {kind} draws: {found}", flush=True)
             print(f"{fits}\n{time.process_time() - clock:.0f} CPU seconds\n", flush=True)

@@ -18,9 +18,7 @@ Of the draws that the report corrected, noise counts for them: three standard er
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
-import io
 import json
 import math
 import time
@@ -36,7 +34,7 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
 import pyro_flows as pf
-from pyro_flows.diagnostics.report import BAD, GOOD, USABLE
+from pyro_flows.diagnostics.verdict import BAD, GOOD, USABLE
 
 SVI_STAGES = (0, 30, 100, 300, 1000, 2000)
 FIT_STAGES = (0, 60, 200, None)  # None: the defaults
@@ -179,8 +177,7 @@ GUIDES: dict[str, Callable[[Problem], Stages]] = {
 
 def judged(problem: Problem, guide: Callable, draws: int) -> dict:
     """Return the verdict on a guide, what it rests on, and whether own and corrected moments are wrong."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        report = pf.diagnostics.report(problem.model, guide, num_samples=draws)
+    report = pf.diagnostics.report(pf.infer.importance(problem.model, guide, num_samples=draws))
     (result,) = report.results
     many = pf.infer.importance(problem.model, guide, num_samples=50_000)
     own = errors(problem, many, corrected=False)

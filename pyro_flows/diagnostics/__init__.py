@@ -1,9 +1,10 @@
 """How far to trust a posterior: ArviZ, cross-validation, calibration, and a verdict in words."""
 
-from .arviz.conversion import density_to_arviz, to_arviz
+from .arviz.density import density_to_arviz
+from .arviz.posterior import to_arviz
 from .calibration import Calibration, calibrate
 from .loo import Loo, loo
-from .report import Report, judge, report
+from .report import Report, report
 
 __all__ = [
     "Calibration",
@@ -11,7 +12,6 @@ __all__ = [
     "Report",
     "calibrate",
     "density_to_arviz",
-    "judge",
     "loo",
     "report",
     "to_arviz",

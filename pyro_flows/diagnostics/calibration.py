@@ -10,9 +10,10 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..infer import evaluate
+from ..infer import Importance, importance
 from ..infer.model.program import is_data, is_latent, predictive, samples
 from ..loop.progress import progress_bar
+from .labels import labels
 from .uniformity import symmetry_p_value, uniformity_p_value
 
 __all__ = ["Calibration", "calibrate"]
@@ -22,27 +23,27 @@ Posterior = Callable[[Callable[..., Any], dict[str, Tensor]], Any]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Ranks of true values among posterior draws, one a simulation; uniform where posteriors are right."""
+    """Ranks of true values among posterior draws, one a simulation; uniform if the posteriors are right."""
 
     ranks: dict[str, Tensor]
     """For each quantity, how many of the draws lie below the truth: integers of shape (simulations,)."""
-    draws: int
-    """The number of draws, which is the greatest rank."""
+    num_samples: int
+    """The number of posterior draws, which is the greatest rank."""
 
     def uniformity(self) -> dict[str, float]:
         """Return p-values of the ranks' uniformity: full simulation-based calibration."""
-        return {name: uniformity_p_value(ranks, self.draws) for name, ranks in self.ranks.items()}
+        return {name: uniformity_p_value(ranks, self.num_samples) for name, ranks in self.ranks.items()}
 
     def symmetry(self) -> dict[str, float]:
-        """Return p-values of the ranks' symmetry, which a small one denies: VSBC's test of bias."""
-        return {name: symmetry_p_value(ranks, self.draws) for name, ranks in self.ranks.items()}
+        """Return p-values of the ranks' symmetry; a small one says that posteriors are biased (VSBC)."""
+        return {name: symmetry_p_value(ranks, self.num_samples) for name, ranks in self.ranks.items()}
 
     def verdicts(self, level: float = 0.01) -> dict[str, str]:
-        """Say for each quantity what is wrong with its posteriors, where the p-value is below `level`."""
+        """Say for each quantity what is wrong with its posteriors, if the p-value is below `level`."""
         uniform, symmetric = self.uniformity(), self.symmetry()
         words = {}
         for name, ranks in self.ranks.items():
-            u = (ranks.double() + 0.5) / (self.draws + 1)
+            u = (ranks.double() + 0.5) / (self.num_samples + 1)
             if uniform[name] >= level:
                 words[name] = "calibrated"
             elif symmetric[name] < level:
@@ -55,7 +56,10 @@ class Calibration:
         uniform, symmetric, words = self.uniformity(), self.symmetry(), self.verdicts()
         count = len(next(iter(self.ranks.values())))
         width = max(len(name) for name in self.ranks)
-        lines = [f"{count} simulations, {self.draws} draws", f"{'':{width}}  uniform  symmetric  posteriors"]
+        lines = [
+            f"{count} simulations, {self.num_samples} draws",
+            f"{'':{width}}  uniform  symmetric  posteriors",
+        ]
         for name in self.ranks:
             lines.append(f"{name:{width}}  {uniform[name]:7.3f}  {symmetric[name]:9.3f}  {words[name]}")
         return "\n".join(lines)
@@ -66,7 +70,7 @@ def calibrate(
     posterior: Posterior,
     *args: Any,
     num_simulations: int = 200,
-    num_draws: int = 99,
+    num_samples: int = 99,
     progress: bool = True,
     **kwargs: Any,
 ) -> Calibration:
@@ -83,16 +87,18 @@ def calibrate(
         model: a Pyro model with proper priors. What it observes is simulated, so data among `args` tell
             shapes only.
         posterior: called with the model, conditioned on simulated data, and these data by site; returns a
-            fitted guide for it, or a dictionary of at least `num_draws` draws by site.
+            fitted guide for it, a result of `importance`, whose corrected draws are ranked, or a dictionary
+            of at least `num_samples` draws by site. Discrete sites that are summed out are ranked too.
         *args: what the model is called with.
         num_simulations: number of simulations.
-        num_draws: draws that are ranked.
-        progress: whether to show a bar, where tqdm is installed.
+        num_samples: posterior draws among which each truth is ranked.
+        progress: whether to show a bar, if tqdm is installed.
         **kwargs: what the model is called with.
 
     Raises:
-        ValueError: where the model has a factor, or `posterior` gives no or too few draws of a latent
-            variable, or NaN.
+        TypeError: if `posterior` returns something else.
+        ValueError: if the model has a factor, or `posterior` gives no or too few draws of a latent variable,
+            or NaN.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -105,7 +111,7 @@ def calibrate(
         >>> calibration.verdicts()
         {'x': 'calibrated'}
     """
-    for name, value in (("num_simulations", num_simulations), ("num_draws", num_draws)):
+    for name, value in (("num_simulations", num_simulations), ("num_samples", num_samples)):
         if value < 2:
             raise ValueError(f"expected {name} ≥ 2; got {value}")
     latent, observed = _sites(model, args, kwargs)
@@ -116,22 +122,21 @@ def calibrate(
             trace = poutine.trace(predictive(model)).get_trace(*args, **kwargs)
         data = {name: trace.nodes[name]["value"].detach() for name in observed}
         given = poutine.condition(model, data=data)
-        found = posterior(given, data)
-        draws = found if isinstance(found, Mapping) else _draws(given, found, args, kwargs, num_draws)
+        draws = _draws(posterior(given, data), num_samples, given, args, kwargs)
         for name in latent:
             truth = trace.nodes[name]["value"]
-            if name not in draws or len(draws[name]) < num_draws or draws[name].shape[1:] != truth.shape:
+            if name not in draws or len(draws[name]) < num_samples or draws[name].shape[1:] != truth.shape:
                 got = f"shape {tuple(draws[name].shape)}" if name in draws else "none"
                 raise ValueError(
-                    f"expected ≥ {num_draws} draws of {name!r}, {tuple(truth.shape)} each; got {got}"
+                    f"expected ≥ {num_samples} draws of {name!r}, {tuple(truth.shape)} each; got {got}"
                 )
             if bool(draws[name].isnan().any()):
                 raise ValueError(f"expected draws of {name!r} that can be ranked; got NaN")
-            for label, rank in _ranked(name, truth, draws[name][:num_draws]):
+            for label, rank in _ranked(name, truth, draws[name][:num_samples]):
                 ranks.setdefault(label, []).append(rank)
         bar.update(1)
     bar.close()
-    return Calibration({label: torch.tensor(found) for label, found in ranks.items()}, num_draws)
+    return Calibration({label: torch.tensor(found) for label, found in ranks.items()}, num_samples)
 
 
 def _sites(model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[str], list[str]]:
@@ -145,18 +150,28 @@ def _sites(model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[str]
 
 
 def _draws(
-    model: Callable[..., Any], guide: Any, args: Any, kwargs: Any, num_draws: int
-) -> dict[str, Tensor]:
-    if not callable(guide):
-        raise TypeError(f"expected posterior to return a guide or a dictionary; got {type(guide).__name__}")
-    return evaluate(model, guide, args, kwargs, num_samples=num_draws).values
+    found: Any, num_samples: int, model: Callable[..., Any], args: Any, kwargs: Any
+) -> Mapping[str, Tensor]:
+    if isinstance(found, Mapping):
+        return found
+    if isinstance(found, Importance):
+        picks = found.resampled_indices(num_samples)
+        return {
+            name: value[picks.to(value.device)]
+            for name, value in (found.draws | getattr(found, "discrete", {})).items()
+        }
+    if not callable(found):
+        raise TypeError(
+            "expected posterior to return a guide, a result of importance or a dictionary; "
+            f"got {type(found).__name__}"
+        )
+    result = importance(model, found, *args, num_samples=num_samples, **kwargs)
+    return result.draws | getattr(result, "discrete", {})
 
 
 def _ranked(name: str, truth: Tensor, draws: Tensor) -> list[tuple[str, int]]:
-    """Return rank and label of each element; ties are broken at random."""
+    """Return label and rank of each element; ties are broken at random."""
     flat, many = truth.reshape(-1), draws.reshape(len(draws), -1)
     below, ties = (many < flat).sum(0), (many == flat).sum(0)
     broken = below + (torch.rand(ties.shape, device=ties.device) * (ties + 1)).floor().long()
-    where = [tuple(int(i) for i in index) for index in torch.ones(truth.shape).nonzero()]
-    labels = [f"{name}[{', '.join(map(str, index))}]" if index else name for index in where]
-    return list(zip(labels, broken.tolist(), strict=True))
+    return list(zip(labels(name, truth.shape), broken.tolist(), strict=True))

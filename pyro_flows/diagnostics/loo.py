@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..infer import Importance, psis
+from .results import as_list
 
 __all__ = ["Loo", "loo"]
 
@@ -18,21 +19,28 @@ class Loo:
     """What `loo` returns: log predictive densities of each observation given the others, in nats."""
 
     pointwise: Tensor
-    """log p(y_i | y without i), in the observations' shape, double precision."""
+    """log p(y_i | y without i), in the observations' shape, double precision; NaN for masked ones."""
     khat: Tensor
-    """Shape of the weights' tail for each observation: above 0.7, its figure is not to be trusted."""
+    """Shape of the weights' tail for each observation: above 0.7, its figure is not to be trusted. NaN for
+    masked observations."""
     p_loo: float
     """The effective number of parameters: how much lower the sum is than with the observation itself."""
 
     @property
+    def counted(self) -> Tensor:
+        """Which observations are not masked, a boolean tensor in their shape."""
+        return ~self.khat.isnan()
+
+    @property
     def elpd(self) -> float:
         """The sum over observations."""
-        return float(self.pointwise.sum())
+        return float(self.pointwise[self.counted].sum())
 
     @property
     def se(self) -> float:
         """Its standard error, from how much observations differ."""
-        return float(self.pointwise.std()) * math.sqrt(self.pointwise.numel())
+        counted = self.pointwise[self.counted]
+        return float(counted.std()) * math.sqrt(counted.numel())
 
     @property
     def unreliable(self) -> int:
@@ -42,7 +50,9 @@ class Loo:
     def __str__(self) -> str:
         text = f"elpd {self.elpd:.1f} ± {self.se:.1f} nats, p_loo {self.p_loo:.1f}"
         if self.unreliable:
-            text += f"; k̂ > 0.7 at {self.unreliable} of {self.khat.numel()} observations: do not trust it"
+            text += (
+                f"; k̂ > 0.7 at {self.unreliable} of {int(self.counted.sum())} observations: do not trust it"
+            )
         return text
 
 
@@ -57,11 +67,13 @@ def loo(result: Importance, site: str | None = None) -> Loo:
 
     Args:
         result: from `pyro_flows.infer.importance`.
-        site: the observed site, where there are several. Its observations are those of its batch shape.
+        site: the observed site; needed if there are several. Its observations are those of its batch shape;
+            masked ones are left out.
 
     Raises:
-        ValueError: where there is no such site, it has one observation only, a log-likelihood isn't finite,
-            or no weight is usable.
+        TypeError: if `result` is not of `importance`.
+        ValueError: if there is no such site, it has one observation only, a log-likelihood isn't finite, or
+            no weight is usable.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -74,8 +86,26 @@ def loo(result: Importance, site: str | None = None) -> Loo:
         >>> pf.diagnostics.loo(result).pointwise.shape
         torch.Size([5])
     """
+    if len(results := as_list(result)) > 1:
+        raise ValueError(f"expected the result of one fit; got {len(results)}")
     if not math.isfinite(result.log_evidence):
         raise ValueError(f"expected usable importance weights; got none: {result.problem}")
+    scores, mask = _scores(result, site)
+    columns = scores.reshape(len(scores), -1)[:, mask.reshape(-1)]
+    if not bool(columns.isfinite().all()):
+        raise ValueError("expected finite log-likelihoods; got others")
+    log_weights = result.log_weights.to(columns.device)
+    smoothed = [psis(log_weights - column) for column in columns.T]
+    left_out = torch.stack([s.log_weights for s in smoothed], 1)
+    found = (left_out + columns).logsumexp(0)
+    whole = (result.smoothed.log_weights.to(columns.device)[:, None] + columns).logsumexp(0)
+    pointwise, khat = (found.new_full(mask.shape, math.nan) for _ in range(2))
+    pointwise[mask], khat[mask] = found, found.new_tensor([s.khat for s in smoothed])
+    return Loo(pointwise, khat, float((whole - found).sum()))
+
+
+def _scores(result: Importance, site: str | None) -> tuple[Tensor, Tensor]:
+    """Return the log-likelihoods of a site, of shape (draws, *batch), and which observations count."""
     scores = result.evaluation.log_likelihood
     if site is None:
         if len(scores) != 1:
@@ -83,20 +113,10 @@ def loo(result: Importance, site: str | None = None) -> Loo:
         site = next(iter(scores))
     if site not in scores:
         raise ValueError(f"expected an observed site of {sorted(scores)}; got {site!r}")
-    shape = scores[site].shape[1:]
-    if shape.numel() < 2:
-        raise ValueError(
-            f"expected observations in a plate; got one event of log-density shape {tuple(shape)} at {site!r}"
-        )
-    log_lik = scores[site].double().reshape(len(scores[site]), -1)
-    if not bool(log_lik.isfinite().all()):
-        raise ValueError(f"expected finite log-likelihoods; got others at {site!r}")
-    pointwise, khats = [], []
-    for column in log_lik.T:
-        smoothed = psis(result.log_weights.to(column.device) - column)
-        pointwise.append((smoothed.log_weights + column).logsumexp(0))
-        khats.append(smoothed.khat)
-    found = torch.stack(pointwise)
-    whole = (result.smoothed.log_weights.to(log_lik.device)[:, None] + log_lik).logsumexp(0)
-    p_loo = float((whole - found).sum())
-    return Loo(found.reshape(shape), found.new_tensor(khats).reshape(shape), p_loo)
+    found = scores[site].double()
+    shape = found.shape[1:]
+    mask = result.evaluation.observed_masks.get(site, torch.ones(shape, dtype=torch.bool))
+    if int(mask.sum()) < 2:
+        got = f"{int(mask.sum())} of log-density shape {tuple(shape)} at {site!r}"
+        raise ValueError(f"expected at least two observations, in a plate; got {got}")
+    return found, mask.to(found.device).expand(shape)

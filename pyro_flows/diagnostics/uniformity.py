@@ -27,7 +27,7 @@ def uniformity_p_value(ranks: Tensor, draws: int) -> float:
         draws: the greatest rank.
 
     Raises:
-        ValueError: where ranks are not of shape (n,), or outside 0 … draws.
+        ValueError: if ranks are not of shape (n,), or outside 0 … draws.
     """
     ranks = _checked(ranks, draws)
     null = _null(len(ranks), draws)
@@ -67,7 +67,7 @@ def symmetry_p_value(ranks: Tensor, draws: int) -> float:
         draws: the greatest rank.
 
     Raises:
-        ValueError: where ranks are not of shape (n,), or outside 0 … draws.
+        ValueError: if ranks are not of shape (n,), or outside 0 … draws.
     """
     ranks = _checked(ranks, draws)
     generator = torch.Generator().manual_seed(0)

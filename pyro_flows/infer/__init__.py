@@ -9,7 +9,6 @@ from .vi.fit_vi import fit_vi
 from .vi.vi_settings import VIHistory, VISettings
 from .weights.importance import Importance, importance
 from .weights.psis import Smoothed, psis
-from .weights.spread import Widened, widen
 
 __all__ = [
     "AutoAmortized",
@@ -23,11 +22,9 @@ __all__ = [
     "Smoothed",
     "VIHistory",
     "VISettings",
-    "Widened",
     "evaluate",
     "fit_vi",
     "importance",
     "log_joint",
     "psis",
-    "widen",
 ]

@@ -30,16 +30,16 @@ def calibration(result: Calibration, *, names: Sequence[str] | None = None, leve
 
     Args:
         result: from `pyro_flows.diagnostics.calibrate`.
-        names: which quantities to draw; all where None.
+        names: which quantities to draw; None for all.
         level: of the band.
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where a name is unknown.
+        ValueError: if a name is unknown.
 
     Example:
         >>> import torch, pyro_flows as pf
-        >>> found = pf.diagnostics.Calibration({"x": torch.randint(0, 100, (200,))}, draws=99)
+        >>> found = pf.diagnostics.Calibration({"x": torch.randint(0, 100, (200,))}, num_samples=99)
         >>> len(pf.plotting.calibration(found).axes)
         1
     """
@@ -55,8 +55,8 @@ def calibration(result: Calibration, *, names: Sequence[str] | None = None, leve
         ax.remove()
     for i, (ax, name) in enumerate(zip(grid.flat, names, strict=False)):
         ranks = result.ranks[name].cpu()
-        z, low, high = ecdf_band(len(ranks), result.draws, level)
-        points = (z * (result.draws + 1)).round()
+        z, low, high = ecdf_band(len(ranks), result.num_samples, level)
+        points = (z * (result.num_samples + 1)).round()
         share = (ranks < points[:, None]).double().mean(-1)
         ends = z.new_zeros(1), z.new_ones(1)
         x = numpy(torch.cat([ends[0], z, ends[1]]))

@@ -55,9 +55,9 @@ def test_a_guide_as_the_answer():
 
         return guide
 
-    found = pf.diagnostics.calibrate(conjugate, posterior, num_simulations=60, num_draws=19, progress=False)
+    found = pf.diagnostics.calibrate(conjugate, posterior, num_simulations=60, num_samples=19, progress=False)
     assert found.verdicts() == {"x[0]": "calibrated", "x[1]": "calibrated"}
-    assert found.draws == 19
+    assert found.num_samples == 19
 
 
 def test_the_model_that_is_handed_out_has_the_simulated_data():
@@ -88,7 +88,7 @@ def test_deterministic_sites_and_latent_shapes():
         model,
         lambda model, data: pyro.infer.autoguide.AutoNormal(model),
         num_simulations=2,
-        num_draws=5,
+        num_samples=5,
         progress=False,
     )
     assert list(found.ranks) == ["theta[0]", "theta[1]", "theta[2]"]
@@ -103,7 +103,7 @@ def test_discrete_values_tie_at_random():
         lambda m, d: {"k": dist.Bernoulli(0.5).sample((49,))},
         num_simulations=300,
         progress=False,
-        num_draws=49,
+        num_samples=49,
     )
     assert found.verdicts() == {"k": "calibrated"}
 
@@ -140,7 +140,10 @@ def test_what_cannot_be_ranked_is_refused():
         run(lambda model, data: {"x": torch.full((99, 2), math.nan)})
     with pytest.raises(ValueError, match="got none"):
         run(lambda model, data: {})
-    with pytest.raises(TypeError, match="expected posterior to return a guide or a dictionary; got int"):
+    with pytest.raises(
+        TypeError,
+        match="expected posterior to return a guide, a result of importance or a dictionary; got int",
+    ):
         run(lambda model, data: 3)
     with pytest.raises(ValueError, match="got the factor 'f'"):
         run(answer(), model=lambda: pyro.factor("f", torch.tensor(1.0)))

@@ -1,1 +1,1 @@
-"""The one room that knows ArviZ."""
+"""The only place that knows ArviZ."""

@@ -1,32 +1,31 @@
-"""The one place that knows ArviZ: `InferenceData` of 0.x, `DataTree` from 1.0 on."""
+"""What the installed ArviZ reads: `InferenceData` with 0.x, `xarray.DataTree` with 1.0 or later."""
 
 from __future__ import annotations
 
+import datetime
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["Groups", "container"]
+__all__ = ["Groups", "attributes", "check_names", "container"]
 
 Groups = Mapping[str, Mapping[str, tuple[Sequence[str], Any]]]
 _MISSING = "this needs ArviZ: pip install 'pyro-flows[arviz]'"
 
 
 def container(groups: Groups, coords: Mapping[str, Any], attrs: Mapping[str, Any]) -> Any:
-    """Return groups of named arrays, each with its dimensions, in what the installed ArviZ works with.
+    """Return groups of named arrays, each with its dimensions, as the installed ArviZ reads them.
 
     Args:
-        groups: for each group, names of dimensions and array by the variable's name.
+        groups: for each group, the names of the dimensions and the array, by the variable's name.
         coords: labels by dimension; 0, 1, … for those not given.
-        attrs: attributes of the whole.
+        attrs: attributes of the whole and of each group.
 
     Raises:
         ImportError: without ArviZ.
-        ValueError: where there is no dimension of a name in `coords`, or it has another size.
+        ValueError: if the labels of a dimension are not as many as its size.
     """
-    dims = {dim for variables in groups.values() for names, _ in variables.values() for dim in names}
-    if unknown := sorted(set(coords) - dims):
-        raise ValueError(f"expected coords of {sorted(dims)}; got {unknown}")
     old = _old()
     try:
         import xarray
@@ -51,12 +50,27 @@ def container(groups: Groups, coords: Mapping[str, Any], attrs: Mapping[str, Any
     return tree
 
 
+def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise a ValueError if `given` holds a name that isn't known."""
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"expected {what} of {sorted(set(known))}; got {unknown}")
+
+
+def attributes() -> dict[str, str]:
+    """Return the attributes that ArviZ's own converters set."""
+    now = datetime.datetime.now(datetime.UTC)
+    return {"created_at": now.isoformat(), "inference_library": "pyro_flows"}
+
+
 def _old() -> Any:
-    """Return ArviZ 0.x, or None where it isn't installed."""
+    """Return ArviZ 0.x, or None if it isn't installed."""
     try:
+        # By version: 1.3 has an `arviz.InferenceData` again, a deprecated name of DataTree.
+        if int(version("arviz").split(".")[0]) >= 1:
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # 0.23 announces 1.0
             import arviz
-    except ImportError:
+    except (ImportError, PackageNotFoundError):
         return None
-    return arviz if hasattr(arviz, "InferenceData") else None
+    return arviz

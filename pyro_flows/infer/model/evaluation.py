@@ -13,6 +13,7 @@ import torch
 from pyro.poutine import Trace
 from torch import Size, Tensor
 
+from .masks import mask_of
 from .program import Program, is_data, is_deterministic, is_latent, plain, samples
 from .shapes import Shapes
 
@@ -41,10 +42,14 @@ class Evaluation:
     """Log-density of the guide, of shape (draws,)."""
     observed: dict[str, Tensor]
     """What was observed, without a dimension of draws."""
+    observed_masks: dict[str, Tensor]
+    """For each observed site with a mask, over its batch shape, which observations count at some draw."""
     plates: dict[str, dict[int, str]]
     """For each site, the names of its plates by dimension, −1 the rightmost of the batch shape."""
     event_dims: dict[str, int]
     """For each site, the number of event dimensions."""
+    event_names: dict[str, tuple[str, ...]]
+    """Names of event dimensions, for sites with ``infer={"event_dims": [...]}``."""
 
     @property
     def log_p(self) -> Tensor:
@@ -164,8 +169,18 @@ def _collect(q: Trace, p: Trace, shapes: Shapes, draws: int | None) -> Evaluatio
         log_likelihood={name: log_prob(name, site) for name, site in data.items()},
         log_q=log_q.sum(0),
         observed=observed,
+        observed_masks={
+            name: shapes.per_draw(mask, shapes.batches[name], 0, draws).any(0)
+            for name, site in data.items()
+            if (mask := mask_of(site)) is not None
+        },
         plates=shapes.plates,
         event_dims=shapes.event_dims,
+        event_names={
+            name: tuple(site["infer"]["event_dims"])
+            for name, site in model.items()
+            if "event_dims" in site["infer"]
+        },
     )
 
 
@@ -189,6 +204,11 @@ def _joined(parts: list[Evaluation]) -> Evaluation:
         log_likelihood=joined("log_likelihood"),
         log_q=torch.cat([part.log_q for part in parts]),
         observed=parts[0].observed,
+        observed_masks={
+            name: torch.stack([part.observed_masks[name] for part in parts]).any(0)
+            for name in parts[0].observed_masks
+        },
         plates=parts[0].plates,
         event_dims=parts[0].event_dims,
+        event_names=parts[0].event_names,
     )

@@ -1,0 +1,112 @@
+"""A guide's weighed draws in ArviZ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...infer import Importance
+from ..results import as_list
+from .constants import constant_data
+from .container import attributes, check_names, container
+from .naming import SAMPLE, Names, Variable, array
+
+__all__ = ["to_arviz"]
+
+_NOTE = (
+    "independent draws of a variational guide, not a Markov chain; each chain is one fit, so R-hat compares "
+    "fits, and the effective sample size of a single one is no sign of convergence"
+)
+
+
+def to_arviz(
+    result: Importance | Sequence[Importance],
+    *,
+    corrected: bool = False,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
+) -> Any:
+    """Return a guide's draws, and what the model says of them, in ArviZ's groups.
+
+    The groups are posterior, posterior_predictive, log_likelihood, log_prior, sample_stats (`lp`, the joint
+    log-density; `log_q`; `log_weight`, their difference), observed_data and, of the model's arguments,
+    constant_data. ``attrs`` hold k̂, log evidence and its error, ELBO and effective sample size, one for each
+    chain.
+
+    The draws are independent, and each fit is a chain: ArviZ's R̂ then compares independent fits, and says
+    nothing of the convergence of one. The attribute ``draws`` says so in every group. (NumPyro's
+    converter puts such draws along one dimension, `sample`. ArviZ 0.x does not read that, the leave-one-out
+    functions of 1.x refuse it, and it has no place for another fit.)
+
+    Dimensions are named after plates, and events after ``infer={"event_dims": [...]}`` of a site, as NumPyro
+    has it. Masked observations are left out: ``y`` with a mask has the dimension ``y_observed``.
+
+    Args:
+        result: from `pyro_flows.infer.importance`, or several, of independent fits.
+        corrected: whether to resample the draws by their Pareto-smoothed importance weights; sample_stats
+            then has no `log_weight`, since all draws weigh the same.
+        coords: labels by dimension; 0, 1, … for those not given.
+        dims: names of all dimensions of a variable but chain and draw, plates included, by the variable's
+            name; for those not given see above.
+
+    Returns:
+        An `arviz.InferenceData` with ArviZ 0.x, an `xarray.DataTree` with 1.0 or later.
+
+    Raises:
+        ImportError: without ArviZ.
+        TypeError: if `result` is not of `importance`.
+        ValueError: if there is no result, the weights cannot correct anything, or `coords` or `dims` name
+            what isn't there.
+
+    Example:
+        >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
+        >>> def model(y):
+        ...     x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        ...     with pyro.plate("row", len(y)):
+        ...         pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+        >>> guide = pyro.infer.autoguide.AutoNormal(model)
+        >>> result = pf.infer.importance(model, guide, torch.ones(3), num_samples=50)
+        >>> idata = pf.diagnostics.to_arviz(result)
+        >>> dict(idata["log_likelihood"]["y"].sizes)
+        {'chain': 1, 'draw': 50, 'row': 3}
+    """
+    results = as_list(result)
+    first = results[0].evaluation
+    picks = [one.resampled_indices() if corrected else slice(None) for one in results]
+    names = Names(first, dims or {}, coords or {})
+
+    def chains(parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack([part[pick] for part, pick in zip(parts, picks, strict=True)])
+
+    def group(
+        get: Callable[[Importance], Mapping[str, Tensor]], how: Callable[..., Variable], **options: Any
+    ) -> dict[str, Variable]:
+        parts = [get(one) for one in results]
+        return {name: how(chains([part[name] for part in parts]), name, 2, **options) for name in parts[0]}
+
+    statistics: dict[str, Callable[[Importance], Tensor]] = {
+        "lp": lambda one: one.evaluation.log_p,
+        "log_q": lambda one: one.evaluation.log_q,
+    }
+    if not corrected:
+        statistics["log_weight"] = lambda one: one.log_weights
+    observed = {name: names.observed(value, name, 0) for name, value in first.observed.items()}
+    groups: dict[str, dict[str, Variable]] = {
+        "posterior": group(lambda one: one.draws | getattr(one, "discrete", {}), names.variable),
+        "posterior_predictive": group(lambda one: one.predicted, names.observed),
+        "log_likelihood": group(lambda one: one.evaluation.log_likelihood, names.observed, events=False),
+        "log_prior": group(lambda one: one.evaluation.log_prior, names.variable, events=False),
+        "sample_stats": {
+            name: (SAMPLE, array(chains([get(one) for one in results]))) for name, get in statistics.items()
+        },
+        "observed_data": observed,
+        "constant_data": constant_data(results[0], names, observed),
+    }
+    check_names("dims", names.dims, {name for variables in groups.values() for name in variables})
+    check_names("coords", names.coords, names.known | {*SAMPLE})
+    figures = ("khat", "log_evidence", "log_evidence_error", "elbo", "ess")
+    attrs = {name: [getattr(one, name) for one in results] for name in figures}
+    return container(groups, {**names.coords, **names.labels}, attributes() | {"draws": _NOTE} | attrs)
