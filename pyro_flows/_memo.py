@@ -156,13 +156,20 @@ class Memo:
 
     def recall(self, module: nn.Module, result: Tensor, *, forward: bool) -> Tensor | None:
         """Return the source that `result` was computed from by the opposite map, if still true."""
+        found = self.recall_and_log_det(module, result, forward=forward)
+        return None if found is None else found[0]
+
+    def recall_and_log_det(
+        self, module: nn.Module, result: Tensor, *, forward: bool
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return that source and the log-det of the map from `result` to it, if still true."""
         entry = self._entry
         if entry is None or entry.result() is not result or entry.forward == forward:
             return None
         if is_traced() or result.is_inference() or not self._holds(module, entry, result):
             return None
         self._served = True
-        return entry.source
+        return entry.source, -entry.log_det
 
     def take(self, module: nn.Module, x: Tensor, y: Tensor, *, forward: bool) -> Tensor | None:
         """Return log|det dy/dx| found when `y` was computed from `x` or `x` from `y`, once."""

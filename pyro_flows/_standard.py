@@ -123,7 +123,8 @@ class StandardLogistic(_Standard):
 
     def _draw(self, shape: Size) -> Tensor:
         uniform = torch.rand(shape, dtype=self._like.dtype, device=self._like.device)
-        return uniform.clamp(min=torch.finfo(self._like.dtype).tiny).logit()
+        # Multiples of ε/2 from 0 to 1 − ε/2: without the 0 they are symmetric about a half.
+        return uniform.clamp(min=torch.finfo(self._like.dtype).eps / 2).logit()
 
     def _score(self, value: Tensor, event_dim: int) -> Tensor:
         return _sum(logsigmoid(value) + logsigmoid(-value), event_dim)

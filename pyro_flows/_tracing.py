@@ -5,6 +5,7 @@ Imports nothing of ours.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import local
 
 import torch
 
@@ -22,19 +23,22 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or is_functorch()
 
 
-class _Later:
+class _Later(local):
     graph = False
+
+
+_later = _Later()
 
 
 @contextmanager
 def graph_later() -> Iterator[None]:
     """Evaluate without a graph what a backward pass will evaluate again, with one."""
-    outside, _Later.graph = _Later.graph, True
+    outside, _later.graph = _later.graph, True
     try:
         with torch.no_grad():
             yield
     finally:
-        _Later.graph = outside
+        _later.graph = outside
 
 
 def may_learn() -> bool:
@@ -42,4 +46,4 @@ def may_learn() -> bool:
     if is_functorch():
         return False
     # Compiled code never looks at the flag, so that no graph depends on it.
-    return torch.is_grad_enabled() or (not torch.compiler.is_compiling() and _Later.graph)
+    return torch.is_grad_enabled() or (not torch.compiler.is_compiling() and _later.graph)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
@@ -26,34 +24,6 @@ __all__ = [
     "logistic",
     "uniform",
 ]
-
-
-class _Fixed(nn.Module):
-    """A given distribution, whose tensors follow the module's dtype and device."""
-
-    def __init__(self, distribution: torch.distributions.Distribution) -> None:
-        super().__init__()
-        self.distribution = distribution
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Fixed:
-        self.distribution = _mapped(self.distribution, fn)
-        return super()._apply(fn, recurse)
-
-    def forward(self) -> torch.distributions.Distribution:
-        return self.distribution
-
-    def extra_repr(self) -> str:
-        return repr(self.distribution)
-
-
-def _mapped(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return fn(value)
-    if isinstance(value, torch.distributions.Distribution):
-        new = copy.copy(value)
-        vars(new).update({name: _mapped(inner, fn) for name, inner in vars(value).items()})
-        return new
-    return value
 
 
 class Base(nn.Module):

@@ -10,8 +10,9 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
+from ._given import Given
 from ._tracing import is_traced
-from .bases import StandardBase, StandardNormal, Tempered, _Fixed
+from .bases import StandardBase, StandardNormal, Tempered
 from .transform import FlowTransform
 from .transforms.chain import Chain
 
@@ -86,20 +87,26 @@ class FlowDistribution(dist.TransformedDistribution):
         """Return the log-density of `value`, of shape (*sample_shape, *batch_shape)."""
         self._check(value)
         transform = self._transform
-        x = None if is_traced() else transform.recall(value)
-        inside = None  # a sample is where it must be
-        if x is None:
+        known = None if is_traced() else transform.recall_and_log_det(value)
+        if known is None:
             inside = None if self._unbounded else self._inside(value)
             x, log_det = transform.inverse_and_log_det(value)
         else:
-            log_det = -transform.log_abs_det_jacobian(x, value)
+            inside = None  # a sample is where it must be
+            x, log_det = known
         if self._excess:
             log_det = log_det.flatten(-self._excess).sum(-1)
         log_prob = self.base_dist.log_prob(x) + log_det
         return log_prob if inside is None else torch.where(inside, log_prob, torch.nan)
 
     def rsample_and_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """Return a reparametrised sample and its log-density, in one pass towards the data."""
+        """Return a reparametrised sample and its log-density, in one pass towards the data.
+
+        Whole numbers are scored as `log_prob` scores them, in a second pass, and carry no gradient.
+        """
+        if not self._transform.bijective:
+            y = self.sample(sample_shape)
+            return y, self.log_prob(y)
         x = self.base_dist.rsample(Size(sample_shape))
         y, log_det = self._transform.forward_and_log_det(x)
         if self._excess:
@@ -133,11 +140,13 @@ class Flow(nn.Module):
     Args:
         transform: f, base → data: one of ours, Pyro's or torch's, or a list of them.
         base: a distribution, or a module that gives one when called (see `pyro_flows.bases`); a
-            standard normal of the transform's shape where None. All of them follow ``.to()``.
+            standard normal of the transform's shape if None. All of them follow ``.to()``. What is
+            learned belongs to a module: a distribution's own tensors must not require gradients.
 
     Raises:
-        TypeError: where `transform` or `base` is something else.
-        ValueError: where the base must be given because no transform tells its shape.
+        TypeError: if `transform` or `base` is something else.
+        ValueError: if the base must be given because no transform tells its shape, or the base is a
+            distribution with tensors that require gradients.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -167,7 +176,7 @@ class Flow(nn.Module):
             like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
             self.base: nn.Module = StandardBase(StandardNormal, shape, like.detach())
         elif isinstance(base, Distribution):
-            self.base = _Fixed(base)
+            self.base = Given(base)
         elif isinstance(base, nn.Module):
             self.base = base
         else:

@@ -105,6 +105,12 @@ class FlowTransform(TransformModule):
         """Return the x that this very tensor y = f(x) was computed from, if nothing changed since."""
         return self._recall(y, forward=not self._forward)
 
+    def recall_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return what `recall` does with log|det dx/dy|, if nothing changed since."""
+        if not self.bijective:
+            return None
+        return self._memo.recall_and_log_det(self._subject, y, forward=not self._forward)
+
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return log|det dy/dx| of shape (*batch,), without a new evaluation after `f` or `f⁻¹`."""
         log_det = self._memo.take(self._subject, x, y, forward=self._forward)

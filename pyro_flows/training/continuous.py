@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ..flow import Flow
 from ..transform import FlowTransform
 from ..transforms import NeuralODE
-from ..transforms.walk import chained
+from ..transforms.chain import chained
 
 __all__ = ["Around", "around"]
 

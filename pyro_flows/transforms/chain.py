@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from typing import cast, overload
 
 import torch
 from pyro.distributions.conditional import (
@@ -16,13 +16,14 @@ from torch.distributions import ComposeTransform, Transform, constraints
 from torch.distributions.transforms import _InverseTransform
 
 from .._tracing import is_traced
-from ..transform import FlowTransform
+from ..transform import FlowTransform, Inverse
 from ._codomain import codomain_of
+from ._levels import check_levels
 from .foreign import Foreign
 from .memory.passing import Step, run
 from .memory.region import run_in_regions
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "chained"]
 
 
 def _adopt(part: Transform | ConditionalTransform) -> FlowTransform:
@@ -40,9 +41,6 @@ def _adopt(part: Transform | ConditionalTransform) -> FlowTransform:
     return Foreign(part)
 
 
-MEMORY = ("plain", "checkpointed", "reversible")
-
-
 class Chain(FlowTransform):
     r"""y = f_n(… f_2(f_1(x)) …), log|det dy/dx| the sum of the parts'; the first part is next to the noise.
 
@@ -52,12 +50,13 @@ class Chain(FlowTransform):
     Args:
         parts: transforms of ours, Pyro's or torch's, in any mix; the parameters of inverses and of
             composed transforms are registered too.
-        memory: "plain", "checkpointed" or "reversible", as `pyro_flows.save_memory` tells.
-        every: of "reversible", as told there.
+
+    Attributes:
+        memory: what is kept for the backward pass, as `pyro_flows.save_memory` chose.
 
     Raises:
-        TypeError: where a part is no transform.
-        ValueError: where the shapes or contexts of two parts do not fit, or there is no such memory.
+        TypeError: if a part is no transform.
+        ValueError: if the shapes, contexts or pixel levels of two parts do not fit.
 
     Example:
         >>> import torch, pyro.distributions as dist, pyro_flows as pf
@@ -67,17 +66,18 @@ class Chain(FlowTransform):
         (True, torch.Size([5]))
     """
 
-    def __init__(
-        self, parts: Iterable[Transform | ConditionalTransform], *, memory: str = "plain", every: int = 8
-    ) -> None:
+    memory = "plain"
+    kept_every = 1  # of the layers, how many share one kept value
+
+    def __init__(self, parts: Iterable[Transform | ConditionalTransform]) -> None:
         super().__init__()
-        self.set_memory(memory, every=every)
         self.parts = nn.ModuleList(_adopt(part) for part in parts)
         self.bijective = all(part.bijective for part in self)
         contexts = {part.context_shape for part in self if part.context_shape is not None}
         if len(contexts) > 1:
             raise ValueError(f"expected parts with one context shape; got {contexts}")
         self.context_shape = contexts.pop() if contexts else None
+        check_levels(layer for _, layer in reversed(list(chained(self))))
         # Event dimensions as torch's ComposeTransform counts them: as many as the widest part needs.
         event_dim = 0
         for part in reversed(list(self)):
@@ -134,25 +134,13 @@ class Chain(FlowTransform):
         if context is not None and self.context_shape is not None:
             # A lost input is found with its output's batch shape, which the context may have widened.
             side = self.codomain if inverse else self.domain
-            batch, event = (
-                value.shape[: value.dim() - side.event_dim],
-                value.shape[value.dim() - side.event_dim :],
-            )
+            cut = value.dim() - side.event_dim
             wider = context.shape[: context.dim() - len(self.context_shape)]
-            value = value.expand(torch.broadcast_shapes(batch, wider) + event)
-        return run_in_regions(steps, value, context, inverse=inverse, every=self._every)
+            value = value.expand(torch.broadcast_shapes(value.shape[:cut], wider) + value.shape[cut:])
+        return run_in_regions(steps, value, context, inverse=inverse, every=self.kept_every)
 
     def _batch(self, x: Tensor) -> Size:
         return x.shape[: x.dim() - self.domain.event_dim]
-
-    def set_memory(self, memory: str, *, every: int = 8) -> None:
-        """Choose what is kept for the backward pass, as `pyro_flows.save_memory` does for all chains."""
-        if memory not in MEMORY:
-            raise ValueError(f"expected memory to be one of {MEMORY}; got {memory!r}")
-        if every < 0:
-            raise ValueError(f"expected every ≥ 0; got {every}")
-        self.memory = memory
-        self._every = every if memory == "reversible" else 1
 
     def forward_shape(self, shape: Sequence[int]) -> Size:
         """Return the shape of y for an x of the given shape."""
@@ -174,5 +162,31 @@ class Chain(FlowTransform):
     def __iter__(self) -> Iterator[FlowTransform]:
         return cast(Iterator[FlowTransform], iter(self.parts))
 
-    def __getitem__(self, index: int) -> FlowTransform:
-        return cast(FlowTransform, self.parts[index])
+    @overload
+    def __getitem__(self, index: int) -> FlowTransform: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Chain: ...
+
+    def __getitem__(self, index: int | slice) -> FlowTransform:
+        """Return a part, or the chain of a slice of the parts, which are shared."""
+        if not isinstance(index, slice):
+            return cast(FlowTransform, self.parts[index])
+        chain = Chain(list(self)[index])
+        chain.memory, chain.kept_every = self.memory, self.kept_every
+        return chain.train(self.training)
+
+
+def chained(transform: FlowTransform, name: str = "transform") -> Iterator[tuple[str, FlowTransform]]:
+    """Yield the layers that follow one another, the one next to the data first, with their names.
+
+    Chains and inverses of chains are opened, whatever else holds transforms is a layer.
+    """
+    if isinstance(transform, Chain):
+        for i in reversed(range(len(transform))):
+            yield from chained(transform[i], f"{name}.parts.{i}")
+    elif isinstance(transform, Inverse) and isinstance(transform.transform, Chain):
+        for i, part in enumerate(transform.transform):
+            yield from chained(part.inv, f"{name}.transform.parts.{i}")
+    else:
+        yield name, transform

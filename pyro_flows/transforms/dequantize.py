@@ -19,8 +19,7 @@ class Dequantize(FlowTransform):
     log P(y) ≥ E_q[log p(y + u) − log q(u|y)]. Drawing u once for all would let a flow learn it by heart.
 
     It is the one transform that is not a bijection: nothing is remembered of a sample when it is
-    scored, and no gradient passes through sampling. The log-det of sampling is 0: it is v whose
-    density `rsample_and_log_prob` tells.
+    scored, no gradient passes through sampling, and the log-det of sampling, 0, says nothing of P(y).
 
     Theis, van den Oord & Bethge 2016, arXiv:1511.01844 (uniform noise); Ho, Chen, Srinivas, Duan &
     Abbeel, "Flow++", 2019, arXiv:1902.00275 (variational); Nielsen et al., "SurVAE Flows", 2020,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..matrices import LU, Matrix, Orthogonal, random_rotation
 from ..transform import FlowTransform
 from ._features import Features
-from ._precision import uncast
+from .full_precision import full_precision
 
 __all__ = ["Linear", "generalized_channel_permute", "householder"]
 
@@ -52,7 +52,7 @@ class Linear(FlowTransform):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return A x + b and positions × log|det A|."""
         self.features.check(x)
-        with uncast(x):
+        with full_precision(x):
             y = nn.functional.linear(self._last(x), self.matrix(), self.bias)
             return self._first(y), self.features.log_det(x, self.matrix.log_det())
 
@@ -61,7 +61,7 @@ class Linear(FlowTransform):
         self.features.check(y)
         last = self._last(y)
         rows = (last if self.bias is None else last - self.bias).reshape(-1, self.features.count)
-        with uncast(y):
+        with full_precision(y):
             x = self.matrix.solve(rows.mT).mT.reshape(last.shape)
             return self._first(x), self.features.log_det(y, -self.matrix.log_det())
 

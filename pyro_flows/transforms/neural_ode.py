@@ -14,6 +14,7 @@ from ..ode.solver import State
 from ..ode.trace import probed
 from ..transform import FlowTransform
 from ._conditioner import context_shape_of
+from .full_precision import full_precision
 
 __all__ = ["NeuralODE", "Penalties"]
 
@@ -84,12 +85,14 @@ class NeuralODE(FlowTransform):
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and ∫₀¹ tr ∂v/∂x dt."""
-        y, log_det, *_ = self._solve(x, context, 0.0, 1.0)
+        with full_precision(x):  # here the network is the map
+            y, log_det, *_ = self._solve(x, context, 0.0, 1.0)
         return y, log_det
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x and −∫₀¹ tr ∂v/∂x dt."""
-        x, log_det, *_ = self._solve(y, context, 1.0, 0.0)
+        with full_precision(y):
+            x, log_det, *_ = self._solve(y, context, 1.0, 0.0)
         return x, log_det
 
     def inverse_with_penalties(
@@ -103,7 +106,8 @@ class NeuralODE(FlowTransform):
         Finlay, Jacobsen, Nurbekyan & Oberman, "How to Train Your Neural ODE: the World of Jacobian and
         Kinetic Regularization", 2020, arXiv:2002.02798.
         """
-        x, log_det, kinetic, jacobian = self._solve(y, context, 1.0, 0.0, penalised=True)
+        with full_precision(y):
+            x, log_det, kinetic, jacobian = self._solve(y, context, 1.0, 0.0, penalised=True)
         return x, log_det, Penalties(-kinetic, -jacobian)
 
     def velocity(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from torch.distributions import constraints
 from ..nn import LipschitzNet
 from ..nn.lipschitz import Contraction
 from ..transform import FlowTransform
-from ._precision import uncast
+from .full_precision import full_precision
 from .log_det import Determinant, LogDet
 
 __all__ = ["Residual"]
@@ -70,7 +70,7 @@ class Residual(FlowTransform):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the y with y + g(y) = x, and −log det(I + ∂g/∂y)."""
         self._check(x.shape, self.domain_shape, 1)
-        with uncast(x):  # here the network is the map
+        with full_precision(x):  # here the network is the map
             g = self.net.contraction(context)
             fixed = g.detach()
             with torch.no_grad():
@@ -83,7 +83,7 @@ class Residual(FlowTransform):
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y + g(y) and log det(I + ∂g/∂y)."""
         self._check(y.shape, self.codomain_shape, 1)
-        with uncast(y):
+        with full_precision(y):
             value, log_det = self.log_det(self.net.contraction(context), y)
             return y + value, log_det
 

@@ -6,11 +6,11 @@ from collections.abc import Generator, Iterator
 
 from torch import Tensor
 
-from ..transform import Conditioned, FlowTransform, Inverse
-from .chain import Chain
+from ..transform import Conditioned, FlowTransform
+from .chain import chained
 from .multiscale import Multiscale
 
-__all__ = ["Visit", "Walk", "chained"]
+__all__ = ["Visit", "Walk"]
 
 
 class Visit:
@@ -64,21 +64,6 @@ class Walk:
 
     def __iter__(self) -> Iterator[Visit]:
         self.x = yield from self._visits
-
-
-def chained(transform: FlowTransform, name: str = "transform") -> Iterator[tuple[str, FlowTransform]]:
-    """Yield the layers that follow one another, the one next to the data first, with their names.
-
-    Chains and inverses of chains are opened, whatever else holds transforms is a layer.
-    """
-    if isinstance(transform, Chain):
-        for i in reversed(range(len(transform))):
-            yield from chained(transform[i], f"{name}.parts.{i}")
-    elif isinstance(transform, Inverse) and isinstance(transform.transform, Chain):
-        for i, part in enumerate(transform.transform):
-            yield from chained(part.inv, f"{name}.transform.parts.{i}")
-    else:
-        yield name, transform
 
 
 def _visits(

@@ -30,6 +30,18 @@ BASES = {
     "pyro batch": lambda: dist.StudentT(5.0, torch.zeros(3), torch.ones(3)),
     "pyro scalar": lambda: dist.Normal(torch.tensor(0.0), torch.tensor(1.0)),
     "torch": lambda: torch.distributions.MultivariateNormal(torch.zeros(3), torch.eye(3)),
+    "transformed": lambda: dist.TransformedDistribution(
+        dist.Normal(torch.zeros(3), torch.ones(3), validate_args=False).to_event(1),
+        [dist.transforms.AffineTransform(torch.ones(3), 2.0), pf.transforms.ActNorm(3)],
+        validate_args=False,  # which reads the device
+    ),
+    "transformed by an inverse": lambda: dist.TransformedDistribution(
+        dist.Normal(torch.zeros(3), 1.0),
+        [dist.transforms.ComposeTransform([dist.transforms.AffineTransform(torch.ones(3), 2.0).inv])],
+    ),
+    "components": lambda: dist.MixtureSameFamily(
+        dist.Categorical(torch.ones(2)), dist.Normal(torch.zeros(2, 3), torch.ones(2, 3)).to_event(1)
+    ),
     "torch batch": lambda: torch.distributions.Normal(torch.zeros(3), torch.ones(3)),
 }
 
@@ -74,6 +86,15 @@ def test_the_light_bases_are_torchs():
         assert d.log_prob(x.new_zeros(0, 2, 3)).shape == (0,)
 
 
+def test_logistic_draws_are_symmetric(monkeypatch):
+    for dtype, end in ((torch.float32, 24), (torch.float64, 53)):
+        ends = torch.tensor([0.0, 2.0**-end, 1 - 2.0**-end], dtype=dtype)
+        monkeypatch.setattr(torch, "rand", lambda *_, ends=ends, **__: ends)
+        low, same, high = bases.StandardLogistic((3,), torch.empty(0, dtype=dtype)).sample()
+        torch.testing.assert_close(low, torch.tensor(-end * math.log(2), dtype=dtype))
+        assert low == same == -high
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_bases_follow_dtype(base):
     flow = _flow(base).double()
@@ -87,7 +108,7 @@ class _Meta(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("base", ["default", "diagonal normal", "learned logistic"])
+@pytest.mark.parametrize("base", ["default", "diagonal normal", "learned logistic", "transformed"])
 def test_bases_follow_device(base):
     flow = _flow(base).to("meta")
     y = torch.empty(7, 3, device="meta")
@@ -105,7 +126,22 @@ def test_learned_bases_learn(base):
     assert all(g is not None and g.isfinite().all() and g.abs().max() > 0 for g in gradients.values())
 
 
-@pytest.mark.parametrize("base", BASES)
+def test_a_base_distributions_own_transforms_are_trained():
+    flow = _flow("transformed")
+    flow().log_prob(torch.randn(20, 3)).sum().backward()
+    gradients = {n: p.grad for n, p in flow.base.named_parameters()}
+    assert set(gradients) == {"inner.0.loc", "inner.0.log_scale"}
+    assert all(g.abs().min() > 0 for g in gradients.values())
+
+
+@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: dist.TransformedDistribution(d, [])])
+def test_parameters_that_no_module_owns_are_refused(wrap):
+    base = dist.Normal(torch.nn.Parameter(torch.zeros(3)), 1.0).to_event(1)
+    with pytest.raises(ValueError, match=r"expected a base without parameters; got a .* with some"):
+        Flow(pf.real_nvp(3), wrap(base))
+
+
+@pytest.mark.parametrize("base", [b for b in BASES if "inverse" not in b])  # torch's own lose themselves
 def test_flows_copy_and_pickle(base):
     flow = _flow(base)
     y = flow().sample((7,))

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pyro_flows import FlowTransform
-from pyro_flows.transforms import Coupling
+from pyro_flows.transforms import Coupling, NeuralODE, Residual
 
 from ..cases.case import device
 from ..cases.registry import Case
@@ -271,10 +271,12 @@ def mixed_precision(case: Case) -> None:
     t = case.build()
     b = case.bound(t, (16,))
     x = case.noise(b, (16,))
-    coarse = any(type(m).__module__.startswith(NETWORKS) for m in t.modules())
+    maps = {m for layer in t.modules() if isinstance(layer, NeuralODE | Residual) for m in layer.modules()}
+    coarse = any(type(m).__module__.startswith(NETWORKS) for m in {*t.modules()} - maps)
     found = []
     for enabled in (False, True):
         with torch.autocast(device().type, torch.bfloat16, enabled=enabled):
+            torch.manual_seed(0)
             y, forward = b.forward_and_log_det(x)
             torch.manual_seed(0)
             found.append((y, forward, *b.inverse_and_log_det(y)))

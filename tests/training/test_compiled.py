@@ -193,7 +193,7 @@ def test_no_compiler(monkeypatch):
 def test_saved_memory_stays_saved(memory):
     def saved():
         torch.manual_seed(1)
-        return pf.Chain(runs.couplings(pf.transforms.ActNorm), memory=memory)
+        return pf.save_memory(pf.Chain(runs.couplings(pf.transforms.ActNorm)), memory)
 
     eager, _ = fit(transform=saved())
     with pytest.warns(UserWarning, match=f"would keep more than '{memory}' memory"):

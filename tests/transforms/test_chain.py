@@ -128,3 +128,16 @@ def test_errors():
         Chain([pf.real_nvp(3, context_dim=1), pf.real_nvp(3, context_dim=2)])
     with pytest.raises(ValueError, match="context_dim"):
         Chain([pyro_transforms.conditional_affine_coupling(3, 2, [6])])
+
+
+def test_a_slice_is_a_chain_of_the_same_parts():
+    chain, x = CASES["chain"].build(), torch.randn(5, 3)
+    first, rest = chain[:1], chain[1:]
+    assert isinstance(rest, Chain)
+    assert list(first) + list(rest) == list(chain)
+    y, a = first.forward_and_log_det(x)
+    y, b = rest.forward_and_log_det(y)
+    torch.testing.assert_close((y, a + b), chain.forward_and_log_det(x))
+    assert pf.save_memory(chain, "reversible", every=3)[1:].memory == "reversible"
+    assert len(chain[5:]) == 0
+    assert chain[-1] is list(chain)[-1]

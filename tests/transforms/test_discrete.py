@@ -372,3 +372,25 @@ def test_temperature_scales_the_base_about_its_mean():
 def test_bad_arguments_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_sample_is_scored_as_the_whole_number_it_is():
+    flow = small(levels=3)
+    torch.manual_seed(3)
+    y, log_prob = flow().rsample_and_log_prob((50,))
+    torch.manual_seed(3)
+    assert torch.equal(flow().sample((50,)), y)
+    torch.testing.assert_close(flow().log_prob(y), log_prob)
+    # With a uniform density every dequantisation of a whole number has the same: its exact probability.
+    y, log_prob = uniform((3,), levels=17)().rsample_and_log_prob((50,))
+    torch.testing.assert_close(log_prob, torch.full((50,), -3 * math.log(17), dtype=log_prob.dtype))
+
+
+@pytest.mark.parametrize("between", [[], [tr.Reshape((4,), (4,))], [pf.Chain([tr.reverse(4)])]])
+def test_neighbours_mean_the_same_levels(between):
+    logit = [pf.Chain([tr.LogitPixels(levels=256, event_dim=1)])]
+    with pytest.raises(ValueError, match="one number of levels; got 256 and 17"):
+        pf.Flow([*logit, *between, tr.Dequantize(levels=17, event_dim=1)])
+    pf.Chain([*logit, *between, tr.Dequantize(levels=256, event_dim=1)])
+    rescaled = dist.transforms.AffineTransform(0.0, 17 / 256)
+    pf.Chain([*logit, rescaled, tr.Dequantize(levels=17, event_dim=1)])

@@ -14,6 +14,7 @@ from pyro.nn.module import to_pyro_module_
 from torch.func import functional_call
 
 import pyro_flows as pf
+from pyro_flows import _memo
 
 from ..cases.registry import CASES, perturb
 
@@ -64,6 +65,17 @@ def test_scoring_hands_over_its_log_det_once(monkeypatch):
     t.log_abs_det_jacobian(x, y)
     with pytest.raises(TypeError):
         t.log_abs_det_jacobian(x, y)
+
+
+def test_scoring_a_fresh_sample_looks_at_the_modules_once(monkeypatch):
+    flow = pf.Flow(_transform())
+    looks, look = [], _memo.fingerprint
+    monkeypatch.setattr(_memo, "fingerprint", lambda module: looks.append(module) or look(module))
+    y = flow().rsample((5,))
+    assert len(looks) == 1
+    for seen in (2, 3):
+        torch.testing.assert_close(flow().log_prob(y), flow().log_prob(y.detach().clone()))
+        assert len(looks) == seen
 
 
 def test_clear_cache_forgets():

@@ -205,7 +205,7 @@ def saved_bytes(run):
 
 def test_keeps_little_and_reversible_no_more_with_depth():
     def kept(depth, memory, every=8):
-        chain = pf.Chain(couplings(depth), memory=memory, every=every)
+        chain = pf.save_memory(pf.Chain(couplings(depth)), memory, every=every)
         parameters = {p.untyped_storage().data_ptr() for p in chain.parameters()}
         y = torch.randn(1000, 3)
         seen = saved_bytes(lambda: chain.inverse_and_log_det(y))
@@ -308,7 +308,7 @@ def test_buffers_that_change_otherwise_are_an_error():
             nn.utils.parametrizations.spectral_norm(nn.Linear(2 - i % 2, 4)), nn.Linear(4, 2 + 2 * (i % 2))
         )
 
-    chain = pf.Chain(couplings(2, net), memory="checkpointed")
+    chain = pf.save_memory(pf.Chain(couplings(2, net)))
     with pytest.raises(ValueError, match="change no buffers but batch norms'"):
         chain.inverse_and_log_det(torch.randn(5, 3))
 

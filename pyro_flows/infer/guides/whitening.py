@@ -7,6 +7,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
 from ...transform import FlowTransform
+from ...transforms.full_precision import full_precision
 
 __all__ = ["Whitening"]
 
@@ -72,14 +73,16 @@ class Whitening(FlowTransform):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and Σ log L_ii + Σ log A_ii."""
         self._check(x.shape, self.domain_shape, 1)
-        loc, matrix, log_det = self._whole()
-        y = loc + (x @ matrix.mT if self.dense else x * matrix)
+        with full_precision(x):
+            loc, matrix, log_det = self._whole()
+            y = loc + (x @ matrix.mT if self.dense else x * matrix)
         return y, log_det.expand(x.shape[:-1])
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x and −Σ log L_ii − Σ log A_ii."""
         self._check(y.shape, self.codomain_shape, 1)
-        loc, matrix, log_det = self._whole()
+        with full_precision(y):
+            loc, matrix, log_det = self._whole()
         centred = y - loc
         if self.dense:
             rows = centred.reshape(-1, len(loc))

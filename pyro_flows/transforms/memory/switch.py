@@ -10,6 +10,8 @@ from ..chain import Chain
 
 __all__ = ["save_memory"]
 
+_MEMORY = ("plain", "checkpointed", "reversible")
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -53,6 +55,10 @@ def save_memory(module: M, memory: str = "checkpointed", *, every: int = 8) -> M
     chains = [m for m in module.modules() if isinstance(m, Chain)]
     if not chains:
         raise ValueError(f"expected a Chain somewhere inside; got none in {type(module).__name__}")
+    if memory not in _MEMORY:
+        raise ValueError(f"expected memory to be one of {_MEMORY}; got {memory!r}")
+    if every < 0:
+        raise ValueError(f"expected every ≥ 0; got {every}")
     for chain in chains:
-        chain.set_memory(memory, every=every)
+        chain.memory, chain.kept_every = memory, every if memory == "reversible" else 1
     return module

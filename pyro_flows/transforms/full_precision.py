@@ -1,4 +1,4 @@
-"""Maps in full precision."""
+"""Full precision under autocast, for maps that have to be inverted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["uncast"]
+__all__ = ["full_precision"]
 
 
-def uncast(x: Tensor) -> AbstractContextManager[Any]:
-    """Under autocast networks may be coarse, but not the map itself, which has to be inverted."""
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """Switch autocast off on the device of x: networks may be coarse, but not a map that is inverted."""
     kind = x.device.type
     casts = kind != "meta" and torch.is_autocast_enabled(kind)
     return torch.autocast(kind, enabled=False) if casts else nullcontext()
