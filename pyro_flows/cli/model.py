@@ -22,6 +22,8 @@ FAMILIES = [
     name for name in sorted(families.__all__) if "input_dim" in signature(getattr(families, name)).parameters
 ]
 
+VERSION = 1  # of the file's format
+
 
 @dataclass
 class Model:
@@ -46,7 +48,6 @@ class Model:
     def save(self, path: str) -> None:
         """Write the file, whole or not at all."""
         state = {
-            "kind": "model",
             "family": self.family,
             "options": self.options,
             "columns": self.columns,
@@ -54,7 +55,7 @@ class Model:
             "flow": self.flow.state_dict(),
         }
         try:
-            checkpoint.save(state, path)
+            checkpoint.save(state, path, kind="model", version=VERSION)
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -64,7 +65,7 @@ class Model:
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file")
         try:
-            state = checkpoint.load(path, kind="model")
+            state = checkpoint.load(path, kind="model", version=VERSION)
             if state["family"] not in FAMILIES:
                 raise ValueError(f"no flow is called {state['family']}")
             width = len(state["columns"])

@@ -1,10 +1,10 @@
 """Training on well-kept libraries; a loop of one's own or Pyro's SVI will always do too."""
 
+from ..loop.clipped_step import NonFiniteLoss
 from .augment import random_flips
 from .bits import bits_per_dim
 from .fit import fit
 from .flow_matching import FlowMatching, independent, late, optimal_transport
-from .learner import NonFiniteLoss
 from .likelihood import negative_log_likelihood
 from .penalised import PenalisedLikelihood
 from .settings import History, Settings

@@ -1,8 +1,7 @@
-"""What learns from a batch: a loss, its gradient, and Adam."""
+"""What learns from a batch: a loss, its gradient, and the optimiser's step."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..flow import Flow
+from ..loop.clipped_step import ClippedStep, adam
 from ..loop.compiling import Compiled
 from .average import WeightAverage
 from .likelihood import Loss
@@ -18,11 +18,7 @@ from .non_finite import first_non_finite
 from .process import Process
 from .settings import Settings
 
-__all__ = ["Learner", "NonFiniteLoss"]
-
-
-class NonFiniteLoss(RuntimeError):
-    """The loss or its gradient became NaN or infinite; the flow keeps its last good weights."""
+__all__ = ["Learner"]
 
 
 class _Mean(nn.Module):
@@ -47,6 +43,9 @@ class _Mean(nn.Module):
 class Learner:
     """A flow with its loss and optimiser: `gradient` looks at a batch, `step` moves the parameters.
 
+    Neither reads anything back from the device. After a loss or gradient that is NaN or infinite no step
+    moves anything any more: `skipped` counts those, and `why` repeats the first to find what made it so.
+
     Args:
         flow: what is trained.
         loss: gives one loss a row.
@@ -54,55 +53,61 @@ class Learner:
         process: alone, or one of many.
     """
 
-    norm: Tensor  # of the last gradient
-
     def __init__(self, flow: Flow, loss: Loss, settings: Settings, process: Process) -> None:
         self.flow, self.settings, self.process = flow, settings, process
-        self.parameters = [p for p in flow.parameters() if p.requires_grad]
         mean = _Mean(flow, loss, settings.compile)
         self.compiled = mean.compiled
         self.loss = process.prepare(mean)
-        kind = process.device.type
-        self.optimizer = torch.optim.Adam(
-            self.parameters, lr=settings.learning_rate, fused=kind in ("cpu", "cuda")
+        parameters = [p for p in flow.parameters() if p.requires_grad]
+        self.clipped_step = ClippedStep(
+            adam(parameters, rate=settings.learning_rate), clip=settings.clip, halt=True
         )
-        self.average = WeightAverage(self.parameters, settings.ema)
+        self.average = WeightAverage(parameters, settings.ema)
 
     def prepare(self, x: Tensor, context: Tensor | None) -> float:
-        """Compile the loss before the first batch, where that is wanted, and return the seconds it took."""
+        """Compile the loss before the first batch, if that is wanted, and return the seconds it took."""
         if self.compiled is None or self.compiled.ready:
             return 0.0
         with self._autocast():
             seconds = self.compiled.prepare(x, context)
         # All processes have to reduce the same tensors.
-        self.compiled.failed = self.process.mean(float(self.compiled.failed)) > 0
+        failed = torch.tensor(float(self.compiled.failed), device=self.process.device)
+        self.compiled.failed = bool(self.process.mean(failed) > 0)
         return seconds
 
-    def gradient(self, x: Tensor, context: Tensor | None) -> float:
-        """Find the loss's gradient and return the loss, over all processes.
-
-        Raises:
-            NonFiniteLoss: where one of them is; the message names what made it so.
-        """
-        self.optimizer.zero_grad()
+    def gradient(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Find the loss's gradient and return the loss, over all processes."""
+        self.clipped_step.optimizer.zero_grad()
         with self._autocast():
             loss = self.loss(x, context)
         loss.backward()
-        self.norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        value = self.process.mean(float(loss.detach()))
-        if not (math.isfinite(value) and math.isfinite(self.norm)):
-            self.flow.eval()
-            with self._autocast():
-                raise NonFiniteLoss(first_non_finite(self.flow, x, context))
-        return value
+        return self.process.mean(loss.detach())
 
-    def step(self, rate: float) -> None:
-        """Move the parameters along the clipped gradient."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, self.norm)
-        self.optimizer.step()
+    def step(self, factor: float, loss: Tensor) -> None:
+        """Move the parameters along the clipped gradient, at `factor` times the learning rate."""
+        self.clipped_step(factor, loss)
         self.average.update()
+
+    @property
+    def skipped(self) -> Tensor:
+        """How many steps were skipped: the first with a non-finite loss or gradient and all after it."""
+        return self.clipped_step.skipped
+
+    def why(self, x: Tensor, context: Tensor | None) -> str:
+        """Name what makes the loss or gradient of this batch non-finite."""
+        self.gradient(x, context)
+        self.flow.eval()
+        with self._autocast():
+            return first_non_finite(self.flow, x, context)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs beside the flow."""
+        return {"step": self.clipped_step.state(), "average": self.average.state()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take in what `state` returned."""
+        self.clipped_step.load(state["step"])
+        self.average.load(state["average"])
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.settings.precision == "no":

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["Process", "process_of"]
 
@@ -24,8 +24,8 @@ class Process:
         """Return the module as the step calls it."""
         return loss
 
-    def mean(self, value: float) -> float:
-        """Average a number over processes."""
+    def mean(self, value: Tensor) -> Tensor:
+        """Average a tensor over processes, on the device."""
         return value
 
     def of_first(self, value: Any) -> Any:
@@ -57,11 +57,10 @@ class AcceleratedProcess(Process):
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             return self.accelerator.prepare_model(loss)
 
-    def mean(self, value: float) -> float:
-        """Average a number over processes."""
-        return float(
-            self.accelerator.reduce(torch.tensor(value, dtype=torch.float64, device=self.device), "mean")
-        )
+    def mean(self, value: Tensor) -> Tensor:
+        """Average a tensor over processes, on the device."""
+        mean: Tensor = self.accelerator.reduce(value, "mean")
+        return mean
 
     def of_first(self, value: Any) -> Any:
         """Return the first process's value to all."""

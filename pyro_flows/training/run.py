@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import math
-import os
-import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..flow import Flow
-from ..loop import checkpoint as files
+from ..loop.checkpoint import Checkpoint, identity_of, name_of
+from ..loop.clipped_step import NonFiniteLoss
 from ..loop.generators import seed_generators
 from ..loop.progress import progress_bar
 from .data import Source, rows_at_once, source_of, split
-from .learner import Learner, NonFiniteLoss
+from .learner import Learner
 from .likelihood import Loss, negative_log_likelihood
 from .process import process_of
 from .scale import warn_of_scale
 from .settings import History, Settings
-from .statistics import recompute, restored_statistics
+from .statistics import restored_statistics, update
 
 __all__ = ["Run"]
 
 State = dict[str, Tensor]
 
+CHECK_EVERY = 50  # steps; in between nothing is read back from the device
 STATISTICS_ROWS, STATISTICS_IMAGES = 20_000, 2_000  # each pixel of an image counts
+VERSION = 1  # of the checkpoint's format
 
 
 class Run:
@@ -42,7 +44,7 @@ class Run:
         path: Any,
         settings: Settings,
     ) -> None:
-        self.flow, self.row_loss, self.settings, self.path = flow, loss, settings, path
+        self.flow, self.row_loss, self.settings = flow, loss, settings
         parameters = [p for p in flow.parameters() if p.requires_grad]
         if not parameters:
             raise ValueError("expected a flow with parameters to train; got none")
@@ -61,19 +63,25 @@ class Run:
         self.epochs = settings.epochs or max(10, math.ceil(8000 / self.steps_per_epoch))
         self.patience = (settings.patience or max(10, self.epochs // 4)) if self.val else self.epochs
         self.learner = Learner(flow, loss, settings, self.process)
+        self.checkpoint = Checkpoint(
+            path if self.process.rank == 0 else None,
+            kind="training run",
+            version=VERSION,
+            every=settings.checkpoint_every,
+        )
         transform = flow.transform
         whole = transform.codomain.is_discrete and loss is negative_log_likelihood
         shape = transform.codomain_shape
         self.history = History(dims=shape.numel() if whole and shape is not None else 0)
         self.statistics_rows = STATISTICS_IMAGES if transform.codomain.event_dim == 3 else STATISTICS_ROWS
         self.kept = self._weights()  # the best, or before the first validation some that gave a finite loss
+        self.tried: State | None = None  # weights whose loss nobody has looked at yet
         self.epoch = self.step = 0  # the step within the epoch
-        self.total = 0.0  # of the losses in this epoch
+        self.total = self._total(0.0)  # of the losses in this epoch
         self.done = False
 
     def __call__(self) -> History:
         """Resume, train, leave the flow with its best weights and return the losses."""
-        self.started = time.perf_counter()
         self._load()
         shown = self.settings.progress and self.process.rank == 0
         bar = progress_bar(self.epochs, self.epoch, shown=shown)
@@ -92,10 +100,18 @@ class Run:
         self.flow.train()
         batches = self.train.batches(self._order()[self.step :])
         while self.step < self.steps_per_epoch:
-            self._seed(0, rank=self.process.rank)
-            self._step(*next(batches))
-            if self._is_due():
+            self._step(*self._next(batches))
+            last = self.step == self.steps_per_epoch
+            if (last or self.step % CHECK_EVERY == 0) and not self._is_finite():
+                self._fail()
+            if self.checkpoint.is_due and self._is_finite():
                 self._save()
+
+    def _next(self, batches: Iterator[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+        """Return the batch of the present step, with what is drawn in it and after it."""
+        self._seed(0, rank=self.process.rank)
+        x, context = next(batches)
+        return x if self.settings.augment is None else self.settings.augment(x), context
 
     def _seed(self, use: int, *, rank: int) -> None:
         key = (self.settings.seed, self.history.steps, rank, use)
@@ -109,65 +125,78 @@ class Run:
         return [batch[self.process.rank :: self.process.world] for batch in batches]
 
     def _step(self, x: Tensor, context: Tensor | None) -> None:
-        if self.settings.augment is not None:
-            x = self.settings.augment(x)
         self.history.compile_seconds += self.learner.prepare(x, context)
-        try:
-            value = self.learner.gradient(x, context)
-        except NonFiniteLoss as error:
-            self.flow.load_state_dict(self.kept)
-            raise NonFiniteLoss(
-                f"the loss or its gradient became non-finite at step {self.history.steps}; first in {error}. "
-                "The flow keeps its last good weights; a smaller learning_rate or clip may help"
-            ) from None
-        if self.step == 0 and self.history.best_epoch < 0:
-            self.kept = self._weights()
+        loss = self.learner.gradient(x, context)
+        if self.step == 0 and not self.history.best_epoch:
+            self.tried = self._weights()
         if self.history.steps == 0 and self.process.rank == 0:
             warn_of_scale(self.flow, x, context)
         progress = self.history.steps / (self.epochs * self.steps_per_epoch)
-        self.learner.step(self.settings.learning_rate * self.settings.schedule(progress))
-        self.total += value
+        self.learner.step(self.settings.schedule(progress), loss)
+        self.total += loss
         self.step += 1
         self.history.steps += 1
+
+    def _is_finite(self) -> bool:
+        """Read from the device whether all steps so far were finite."""
+        good = self.history.steps - int(self.learner.skipped)
+        if self.tried is not None and good > self.epoch * self.steps_per_epoch:
+            self.kept, self.tried = self.tried, None
+        return good == self.history.steps
+
+    def _fail(self) -> None:
+        """Repeat the first step that was not finite, to say why."""
+        self.history.steps -= int(self.learner.skipped)
+        self.step = self.history.steps - self.epoch * self.steps_per_epoch
+        why = self.learner.why(*self._next(self.train.batches(self._order()[self.step :])))
+        self.flow.load_state_dict(self.kept)
+        raise NonFiniteLoss(
+            f"the loss or its gradient became non-finite at step {self.history.steps}; first in {why}. "
+            "The flow keeps its last good weights; a smaller learning_rate or clip may help"
+        )
 
     def _weights(self) -> State:
         return {name: value.clone() for name, value in self.flow.state_dict().items()}
 
+    def _total(self, value: float) -> Tensor:
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64  # which MPS lacks
+        return torch.tensor(value, dtype=dtype, device=self.device)
+
     def _end_epoch(self) -> None:
-        self.history.train_loss.append(self.total / self.steps_per_epoch)
-        self._seed(1, rank=0)  # all processes recompute the same statistics
-        self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
+        self.history.train_loss.append(float(self.total) / self.steps_per_epoch)
+        self._seed(1, rank=0)  # all processes update the same statistics
+        self.epoch, self.step, self.total = self.epoch + 1, 0, self._total(0.0)
         if self.val is not None:
             with self.learner.average.applied(), restored_statistics(self.flow):
                 self._validate(self.val)
-        self.done = self.epoch >= self.epochs or self.epoch - 1 - self.history.best_epoch >= self.patience
+        self.done = self.epoch >= self.epochs or self.epoch - self.history.best_epoch >= self.patience
         if self.done:
-            if self.history.best_epoch >= 0:
+            if self.history.best_epoch:
                 self.flow.load_state_dict(self.kept)
             else:
                 self.learner.average.apply()
-                self._recompute()
-        if self.done or self._is_due():
+                self._update_statistics()
+        if self.done or self.checkpoint.is_due:
             self._save()
 
     def _validate(self, rows: Source) -> None:
-        self._recompute()
+        self._update_statistics()
         self.flow.eval()
         # The same noise in each epoch, so that losses which draw some can be compared.
         seed_generators(self.settings.seed, self.process.rank, device=self.device)
         mine = torch.arange(self.process.rank, len(rows), self.process.world)
-        total = 0.0
+        total = self._total(0.0)
         with torch.no_grad():
             for x, context in rows.batches(mine.split(rows_at_once(self.flow.transform))):
-                total += float(self.row_loss(self.flow, x, context).double().sum())
-        loss = self.process.mean(total) * self.process.world / len(rows)
+                total += self.row_loss(self.flow, x, context).sum(dtype=total.dtype)
+        loss = float(self.process.mean(total)) * self.process.world / len(rows)
         if math.isfinite(loss) and loss < self.history.best_loss:
-            self.history.best_epoch = self.epoch - 1
+            self.history.best_epoch = self.epoch
             self.kept = self._weights()
         self.history.val_loss.append(loss)
 
-    def _recompute(self) -> None:
-        recompute(self.flow.transform, self.train, at_most=self.statistics_rows)
+    def _update_statistics(self) -> None:
+        update(self.flow.transform, self.train, at_most=self.statistics_rows)
 
     def _summary(self) -> str:
         history = self.history
@@ -180,54 +209,38 @@ class Run:
 
     def _identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the one before."""
-        told = vars(self.settings) | {"schedule": [self.settings.schedule(i / 4) for i in range(5)]}
-        for name in ("progress", "checkpoint_every"):
-            del told[name]
-        told["augment"] = getattr(told["augment"], "__qualname__", repr(told["augment"]))
-        rows = {"training rows": len(self.train), "validation rows": len(self.val or ())}
-        shapes = {f"{name} of shape": list(value.shape) for name, value in self.flow.state_dict().items()}
-        told["loss"] = getattr(self.row_loss, "__qualname__", repr(self.row_loss))
-        return told | rows | {"data with the checksum": self.train.checksum()} | shapes
-
-    def _is_due(self) -> bool:
-        return time.perf_counter() - self.saved >= self.settings.checkpoint_every
+        settings = self.settings
+        told = identity_of(settings, self.flow.state_dict(), without=("progress", "checkpoint_every"))
+        return told | {
+            "schedule": [settings.schedule(i / 4) for i in range(5)],
+            "loss": name_of(self.row_loss),
+            "training rows": len(self.train),
+            "validation rows": len(self.val or ()),
+            "data with the checksum": self.train.checksum(),
+        }
 
     def _save(self) -> None:
-        self.saved = time.perf_counter()
-        self.history.seconds = self.saved - self.started
-        if self.path is None or self.process.rank != 0:
-            return
-        state = {
-            "kind": "training run",
-            "identity": self._identity(),
+        self.history.seconds = self.checkpoint.seconds
+        self.checkpoint.save(self._state, self._identity)
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "flow": self.flow.state_dict(),
-            "optimizer": self.learner.optimizer.state_dict(),
+            "learner": self.learner.state(),
             "history": vars(self.history),
             "kept": self.kept,
-            "average": self.learner.average.state(),
-            "progress": (self.epoch, self.step, self.total, self.done),
+            "progress": (self.epoch, self.step, float(self.total), self.done),
         }
-        files.save(state, self.path)
 
     def _load(self) -> None:
-        state = None
-        if self.process.rank == 0 and self.path is not None and os.path.exists(self.path):
-            state = files.load(self.path, kind="training run")
-        state = self.process.of_first(state)  # no other process need see the file
+        state = self.process.of_first(self.checkpoint.load())  # no other process need see the file
         if state is None:
             self._save()
             return
-        theirs, mine = state["identity"], self._identity()
-        for name in theirs | mine:
-            if theirs.get(name) != mine.get(name):
-                raise ValueError(
-                    f"{self.path} is of another run: expected {name} {theirs.get(name)}; got {mine.get(name)}"
-                )
+        self.checkpoint.resume(state, self._identity())
         self.flow.load_state_dict(state["flow"])
-        self.learner.optimizer.load_state_dict(state["optimizer"])
-        self.learner.average.load(state["average"])
+        self.learner.load(state["learner"])
         self.history = History(**state["history"])
         self.kept = {name: value.to(self.device) for name, value in state["kept"].items()}
-        self.epoch, self.step, self.total, self.done = state["progress"]
-        self.saved = time.perf_counter()
-        self.started -= self.history.seconds
+        self.epoch, self.step, total, self.done = state["progress"]
+        self.total = self._total(total)

@@ -21,7 +21,7 @@ def warn_of_scale(flow: Flow, data: Tensor, context: Tensor | None = None) -> No
         x = flow.transform.inverse_and_log_det(data, context)[0]
         ratio = float(x.abs().median() / distribution.base_dist.sample((100,)).abs().median())
     flow.train(training)
-    if not 1 / 30 < ratio < 30:
+    if ratio <= 1 / 30 or ratio >= 30:
         warnings.warn(
             f"the data lies far from the base: a new flow leaves it at {ratio:.1g} times the size of the "
             "noise, which trains slowly. Put pf.transforms.Standardize.of(data) next to the data: "

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..loop.schedule import cosine
+from ..loop.settings import check_common, check_integers
 
 __all__ = ["History", "Settings"]
 
@@ -33,7 +34,7 @@ class Settings:
         compile: whether `torch.compile` makes one graph of the loss and its gradient, or the name of the
             backend that does it. See `fit`.
         seed: of the split, the order and everything random inside the flow and the data set.
-        progress: whether to show a bar, where tqdm is installed.
+        progress: whether to show a bar, if tqdm is installed.
         checkpoint_every: seconds between two checkpoints.
     """
 
@@ -52,20 +53,10 @@ class Settings:
     checkpoint_every: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "seed"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, int):
-                raise TypeError(f"expected {name} as an integer; got {value!r}")
-        for name in ("epochs", "batch_size", "learning_rate", "clip", "patience"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"expected {name} > 0; got {value}")
+        check_integers(self, ("epochs", "batch_size", "patience"))
+        check_common(self)
         if not 0 <= self.ema < 1:
             raise ValueError(f"expected ema in [0, 1); got {self.ema}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"expected a seed in [0, 2³²); got {self.seed}")
-        if not isinstance(self.compile, bool | str):
-            raise TypeError(f"expected compile as True, False or a backend's name; got {self.compile!r}")
         if self.precision not in ("no", "bf16"):
             raise ValueError(f'expected precision "no" or "bf16"; got {self.precision!r}')
 
@@ -74,14 +65,19 @@ class Settings:
 class History:
     """What `fit` saw: mean negative log-densities in nats, one entry an epoch.
 
-    `seconds` is the wall-clock time of the run; `compile_seconds`, of which it is a part, that of compiling.
-    Of a flow over whole numbers, such as images, `dims` counts the numbers in an event, and
-    `bits_per_dim` gives the same losses in bits per dimension.
+    Attributes:
+        train_loss: of the training rows, each batch with the weights that it met.
+        val_loss: of the validation rows after each epoch; empty without validation.
+        best_epoch: the epoch whose weights were kept, counted from 1; 0 if there was none.
+        steps: steps taken.
+        seconds: wall-clock time.
+        compile_seconds: of that, for compiling.
+        dims: of a flow over whole numbers, such as images, how many numbers an event has; 0 for others.
     """
 
     train_loss: list[float] = field(default_factory=list)
     val_loss: list[float] = field(default_factory=list)
-    best_epoch: int = -1
+    best_epoch: int = 0
     steps: int = 0
     seconds: float = 0.0
     compile_seconds: float = 0.0
@@ -90,13 +86,13 @@ class History:
     @property
     def best_loss(self) -> float:
         """The validation loss of the weights that were kept, or infinity before the first."""
-        return self.val_loss[self.best_epoch] if self.best_epoch >= 0 else math.inf
+        return self.val_loss[self.best_epoch - 1] if self.best_epoch else math.inf
 
     def bits_per_dim(self, loss: float) -> float:
         """Return a loss in bits per dimension.
 
         Raises:
-            ValueError: where the flow was not one over whole numbers.
+            ValueError: if the flow was not one over whole numbers.
         """
         if not self.dims:
             raise ValueError("expected the history of a flow over whole numbers; got one over real numbers")

@@ -1,4 +1,4 @@
-"""Recomputing running statistics over a data set, before an evaluation."""
+"""Running statistics of a whole data set, for an evaluation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def update_statistics(
         flow: a `Flow` or a transform; its mode stays as it is.
         data: array or tensor of shape (rows, *event), or a dataset.
         context: array or tensor of shape (rows, *context_shape), for a conditional flow.
-        batch_size: rows evaluated at once; about 260,000 numbers where None.
+        batch_size: rows evaluated at once; about 260,000 numbers if None.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -42,10 +42,10 @@ def update_statistics(
         True
     """
     transform = flow.transform if isinstance(flow, Flow) else flow
-    recompute(transform, source_of(data, context, like=transform), batch_size=batch_size)
+    update(transform, source_of(data, context, like=transform), batch_size=batch_size)
 
 
-def recompute(
+def update(
     transform: FlowTransform, source: Source, *, at_most: int | None = None, batch_size: int | None = None
 ) -> None:
     """Set the running statistics inside `transform` from `source`, or `at_most` so many rows of it."""

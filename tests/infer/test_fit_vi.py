@@ -221,6 +221,7 @@ def test_survives_draws_without_a_density():
 
 def test_gives_up_where_no_step_is_finite(monkeypatch):
     monkeypatch.setattr(vi_run, "PATIENCE", 2)
+    monkeypatch.setattr(vi_run, "LOOK_EVERY", 2)
 
     def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0))

@@ -114,8 +114,8 @@ def act(folder):
     results["noisy"] = fit(**NOISY)
     save, saved = checkpoint.save, []
 
-    def stop(state, path):
-        save(state, path)
+    def stop(state, path, **options):
+        save(state, path, **options)
         saved.append(path)
 
     checkpoint.save = stop
@@ -135,7 +135,7 @@ def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*command, "--module", "tests.test_distributed", str(folder)],
+        [*command, "--module", "tests.training.test_distributed", str(folder)],
         capture_output=True,
         text=True,
         timeout=400,

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import pyro_flows as pf
+from pyro_flows.loop import checkpoint
 
 from ..cases.images import SmallConvNet
 
@@ -95,19 +96,18 @@ def run(case, path, **options):
 @contextmanager
 def kept_checkpoints(folder):
     """Keep a copy of every checkpoint that is written, in the list that is yielded."""
-    files = pf.training.checkpoint
-    save, paths = files.save, []
+    save, paths = checkpoint.save, []
 
-    def keep(state, path):
+    def keep(state, path, **options):
         paths.append(folder / f"{len(paths)}")
-        save(state, paths[-1])
-        save(state, path)
+        save(state, paths[-1], **options)
+        save(state, path, **options)
 
-    files.save = keep
+    checkpoint.save = keep
     try:
         yield paths
     finally:
-        files.save = save
+        checkpoint.save = save
 
 
 def differences(one, two, at=""):
@@ -160,7 +160,7 @@ def kill_and_resume(case, moments):
 
 
 def killed(moments, *cases):
-    command = [sys.executable, "-m", "tests.test_resume", str(moments), *cases]
+    command = [sys.executable, "-m", "tests.training.test_resume", str(moments), *cases]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -228,7 +228,7 @@ def test_a_failed_write_leaves_the_checkpoint_before(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="no space left"):
-        pf.training.checkpoint.save({}, path)
+        checkpoint.save({}, path, kind="training run", version=1)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 

@@ -164,7 +164,7 @@ def test_scores_see_the_new_statistics_at_once():
 
 def test_flows_without_statistics_cost_nothing(monkeypatch):
     def scored(*_):
-        raise AssertionError("scored a flow that has nothing to recompute")
+        raise AssertionError("scored a flow that has nothing to update")
 
     monkeypatch.setattr(pf.Chain, "inverse_and_log_det", scored)
     monkeypatch.setattr(pf.transforms.Coupling, "inverse_and_log_det", scored)
@@ -173,9 +173,9 @@ def test_flows_without_statistics_cost_nothing(monkeypatch):
 
 def test_at_most_so_many_rows_are_drawn_from_all():
     from pyro_flows.training.data import source_of
-    from pyro_flows.training.statistics import recompute
+    from pyro_flows.training.statistics import update
 
     norm = pf.transforms.BatchNorm(1).double()
     sorted_rows = torch.arange(1000.0)[:, None]
-    recompute(norm, source_of(sorted_rows, None, like=norm), at_most=500)
+    update(norm, source_of(sorted_rows, None, like=norm), at_most=500)
     assert 450 < norm.moments.mean.item() < 550

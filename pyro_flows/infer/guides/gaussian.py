@@ -8,6 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ...loop.clipped_step import ClippedStep, adam
+from ...loop.schedule import falling
+
 __all__ = ["best_gaussian", "fit_gaussian", "newton_path", "simple_gaussians"]
 
 Density = Callable[[Tensor], Tensor]
@@ -123,6 +126,11 @@ def lower_triangular(root: Tensor) -> Tensor:
     return lower * torch.where(lower.diagonal() < 0, -1.0, 1.0).to(lower)
 
 
+def mean(values: list[Tensor]) -> float:
+    """Return the mean of numbers on the device, which waits for it."""
+    return float(torch.stack(values).double().mean())
+
+
 def fit_gaussian(
     log_density: Density, loc: Tensor, scale: Tensor, *, steps: int, batch: int = 128, rate: float = 0.03
 ) -> tuple[Tensor, Tensor]:
@@ -145,15 +153,15 @@ def fit_gaussian(
     log_diagonal = torch.zeros_like(loc).requires_grad_()
     lower = torch.zeros_like(scale).requires_grad_()
     parameters = [shift, log_diagonal, lower] if dense else [shift, log_diagonal]
-    optimizer = torch.optim.Adam(parameters, lr=rate, fused=loc.device.type in ("cpu", "cuda"))
+    step = ClippedStep(adam(parameters, rate=rate), clip=10.0)
 
     def matrix() -> Tensor:
         return torch.diag_embed(log_diagonal.exp()) + lower.tril(-1) if dense else log_diagonal.exp()
 
-    half_variance, since = 0.0, 0
-    bound, best = 0.0, -math.inf
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    half_variances: list[Tensor] = []  # since they were last looked at, as the bounds
+    bounds: list[Tensor] = []
+    best = -math.inf
+    for i in range(steps):
         z = torch.randn(batch, size, dtype=loc.dtype, device=loc.device)
         with torch.enable_grad():
             root = matrix()
@@ -164,24 +172,21 @@ def fit_gaussian(
             score = solve(fixed, z, upper=False, left=False) if dense else z / fixed
             scores = log_density(loc + (w @ scale.mT if dense else w * scale))
             loss = -(scores + (w * score).sum(-1)).mean()
-        half_variance += float((scores.detach() + 0.5 * z.square().sum(-1)).var() / 2)
-        since += 1
-        if since == CHECK_EVERY or step == 0:
-            if half_variance / since <= TOLERANCE:
+        scores = scores.detach()
+        half_variances.append((scores + 0.5 * z.square().sum(-1)).var() / 2)
+        if len(half_variances) == CHECK_EVERY or i == 0:
+            if mean(half_variances) <= TOLERANCE:
                 break
-            half_variance, since = 0.0, 0
-        bound += float(scores.detach().mean() + log_diagonal.detach().sum()) / WINDOW
-        if (step + 1) % WINDOW == 0:
+            half_variances = []
+        bounds.append(scores.mean() + log_diagonal.detach().sum())
+        if len(bounds) == WINDOW:
+            bound, bounds = mean(bounds), []
             if bound < best + PROGRESS:
                 break
-            bound, best = 0.0, bound
-        optimizer.zero_grad()
+            best = bound
+        step.optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not bool(norm.isfinite()):
-            continue
-        torch.nn.utils.clip_grads_with_norm_(parameters, 10.0, norm)
-        optimizer.step()
+        step(falling(i / steps, 0.02))
     with torch.no_grad():
         if dense:
             return loc + scale @ shift, scale @ matrix()

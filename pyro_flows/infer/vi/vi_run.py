@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...loop import checkpoint as files
+from ...loop.checkpoint import Checkpoint, identity_of
+from ...loop.clipped_step import ClippedStep, NonFiniteLoss, adam
 from ...loop.generators import seed_generators
 from ...loop.progress import progress_bar
-from ...training import NonFiniteLoss
 from ..guides.auto_flow import AutoFlow
 from ..model.density import LogDensity
 from ..weights.psis import psis
@@ -30,7 +29,9 @@ FINAL_DRAWS = 10_000
 MOST_KHAT = 0.7  # above, a few weights of rare draws outweigh what the others say
 NEAR = 5  # tolerances; half way, a fit that is not as near as that goes on
 PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
-PROGRESS = ("seed", "fit", "step", "bad", "rate", "running", "converged", "done")
+LOOK_EVERY = 50  # steps; in between nothing is read back from the device
+PROGRESS = ("seed", "fit", "step", "rate", "running", "converged", "done")
+VERSION = 1  # of the checkpoint's format
 
 State = dict[str, Tensor]
 
@@ -48,7 +49,7 @@ class VIRun:
         seed: int,
         path: str | os.PathLike[str] | None,
     ) -> None:
-        self.guide, self.settings, self.path = guide, settings, path
+        self.guide, self.settings = guide, settings
         self.args, self.kwargs = args, kwargs
         self.device = guide.whitening.loc.device
         self.objective = Objective(
@@ -62,19 +63,20 @@ class VIRun:
             model(*args, **kwargs)
         self.learned = {n: site["value"].unconstrained() for n, site in tracer.trace.nodes.items()}
         self.seed = seed
+        self.checkpoint = Checkpoint(
+            path, kind="variational run", version=VERSION, every=settings.checkpoint_every
+        )
         self.history = VIHistory()
         self.fit = self.step = 0  # the restart, and the step in it
         self.first = self.good = self._state()
         self.best: State = {}
         self.elbo: list[float] = []
         self.half_variance: list[float] = []
-        self.bad = 0  # steps in a row without a finite gradient
         self.rate = settings.learning_rate
         self.running = self.done = self.converged = False
 
     def __call__(self) -> VIHistory:
         """Resume, train, leave the guide with its best weights and return the history."""
-        self.started = self.saved = time.perf_counter()
         self._load()
         s = self.settings
         bar = progress_bar(
@@ -95,7 +97,7 @@ class VIRun:
 
     def _start(self) -> None:
         """Put the guide where this fit starts."""
-        self.step, self.rate, self.bad = 0, self.settings.learning_rate, 0
+        self.step, self.rate = 0, self.settings.learning_rate
         self.elbo, self.half_variance, self.running, self.converged = [], [], True, False
         self._set(self.first)
         self._seed(0)
@@ -108,11 +110,8 @@ class VIRun:
         self._check()
 
     def _optimizer(self) -> None:
-        self.parameters = [p for p in self.guide.parameters() if p.requires_grad] + list(
-            self.learned.values()
-        )
-        fused = self.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.Adam(self.parameters, lr=self.rate, fused=fused)
+        parameters = [p for p in self.guide.parameters() if p.requires_grad] + list(self.learned.values())
+        self.clipped_step = ClippedStep(adam(parameters, rate=self.rate), clip=self.settings.clip)
 
     def _train(self, bar: Any) -> None:
         while not self.enough:
@@ -122,11 +121,13 @@ class VIRun:
             self.step += 1
             self.history.steps += 1
             bar.update(1)
+            if self.step % LOOK_EVERY == 0:
+                self._look()
             if self.step % CHECK_EVERY == 0 or self.step in (self.settings.half, self.settings.steps):
                 self._seed(2)
                 self._check()
                 bar.set_postfix_str(f"ELBO {self.elbo[-1]:.3f}, half variance {self.half_variance[-1]:.4f}")
-                if time.perf_counter() - self.saved >= self.settings.checkpoint_every:
+                if self.checkpoint.is_due:
                     self._save()
 
     @property
@@ -136,23 +137,14 @@ class VIRun:
         return self.converged or near or self.step >= self.settings.steps
 
     def _step(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * self.settings.schedule(self.step)
         loss = self.objective.loss(self.settings.batch_size)
-        self.optimizer.zero_grad()
+        self.clipped_step.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if not bool(norm.isfinite()):
-            self._skip()
-            return
-        self.bad = 0
-        nn.utils.clip_grads_with_norm_(self.parameters, self.settings.clip, norm)
-        self.optimizer.step()
+        self.clipped_step(self.settings.schedule(self.step))
 
-    def _skip(self) -> None:
-        self.history.skipped += 1
-        self.bad += 1
-        if self.bad < PATIENCE:
+    def _look(self) -> None:
+        """Read from the device whether steps can still be taken; go back and slow down if not."""
+        if int(self.clipped_step.in_a_row) < PATIENCE:
             return
         self._set(self.good)
         if self.rate < 1e-3 * self.settings.learning_rate:
@@ -161,8 +153,13 @@ class VIRun:
                 "smaller learning rates too. The guide keeps its last good weights; look for a density that "
                 "is infinite or has no gradient inside its support"
             )
-        self.rate, self.bad = self.rate / 4, 0
+        self.rate = self.rate / 4
+        self._count_skipped()
         self._optimizer()
+
+    def _count_skipped(self) -> None:
+        self.history.skipped += int(self.clipped_step.skipped)
+        self.clipped_step.skipped.zero_()
 
     def _check(self) -> None:
         weights = self.objective.weights(CHECK_DRAWS)
@@ -178,6 +175,7 @@ class VIRun:
 
     def _finish(self) -> None:
         """Compare this fit with the best before, and go on to the next."""
+        self._count_skipped()
         if not math.isfinite(self.elbo[-1]):
             self._set(self.good)
         self._seed(3)
@@ -205,43 +203,34 @@ class VIRun:
             value.copy_(state[f"model.{name}"])
 
     def _identity(self) -> dict[str, Any]:
-        """Return what a resumed run must share with the one before."""
-        told = dict(vars(self.settings))
-        for name in ("progress", "checkpoint_every", "seed"):
-            del told[name]
-        return told | {f"{name} of shape": list(value.shape) for name, value in self._state().items()}
+        """Return what a resumed run must share with the one before; its seed may have been drawn."""
+        return identity_of(self.settings, self._state(), without=("progress", "checkpoint_every", "seed"))
 
     def _save(self) -> None:
-        self.saved = time.perf_counter()
-        self.history.seconds = self.saved - self.started
-        if self.path is None:
-            return
-        state = {
-            "kind": "variational run",
-            "identity": self._identity(),
+        self.history.seconds = self.checkpoint.seconds
+        self.checkpoint.save(self._run, self._identity)
+
+    def _run(self) -> dict[str, Any]:
+        return {
             "state": self._state(),
-            "optimizer": self.optimizer.state_dict(),
+            "step": self.clipped_step.state(),
             "history": vars(self.history),
             "checks": (self.elbo, self.half_variance),
             "weights": (self.first, self.best, self.good),
             "progress": tuple(getattr(self, name) for name in PROGRESS),
         }
-        files.save(state, self.path)
 
     def _load(self) -> None:
         """Take up the file's run, if there is one."""
-        if self.path is None or not os.path.exists(self.path):
+        state = self.checkpoint.load()
+        if state is None:
             return
-        state = files.load(self.path, kind="variational run")
-        theirs, mine = state["identity"], self._identity()
-        for name in theirs | mine:
-            if theirs.get(name) != mine.get(name):
-                raise ValueError(
-                    f"{self.path} is of another run: expected {name} {theirs.get(name)}; got {mine.get(name)}"
-                )
+        self.checkpoint.resume(state, self._identity())
         seed = state["progress"][0]
         if self.settings.seed not in (None, seed):
-            raise ValueError(f"{self.path} is of another run: expected seed {seed}; got {self.settings.seed}")
+            raise ValueError(
+                f"{self.checkpoint.path} is of another run: expected seed {seed}; got {self.settings.seed}"
+            )
         for name, value in zip(PROGRESS, state["progress"], strict=True):
             setattr(self, name, value)
         self._set(state["state"])
@@ -251,5 +240,4 @@ class VIRun:
             {name: value.to(self.device) for name, value in weights.items()} for weights in state["weights"]
         )
         self._optimizer()
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.started -= self.history.seconds
+        self.clipped_step.load(state["step"])

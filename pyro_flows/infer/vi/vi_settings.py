@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from ...loop.schedule import cosine
+from ...loop.settings import check_common, check_integers
 
 __all__ = ["VIHistory", "VISettings"]
 
@@ -46,21 +47,10 @@ class VISettings:
     checkpoint_every: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "restarts"):
-            value = getattr(self, name)
-            if not isinstance(value, int):
-                raise TypeError(f"expected {name} as an integer; got {value!r}")
-            if value < 1:
-                raise ValueError(f"expected {name} ≥ 1; got {value}")
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected {name} > 0; got {getattr(self, name)}")
+        check_integers(self, ("steps", "batch_size", "restarts"))
+        check_common(self)
         if not self.tolerance >= 0:
             raise ValueError(f"expected tolerance ≥ 0; got {self.tolerance}")
-        if not isinstance(self.compile, bool | str):
-            raise TypeError(f"expected compile as True, False or a backend's name; got {self.compile!r}")
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise ValueError(f"expected a seed in [0, 2³²); got {self.seed}")
 
     @property
     def half(self) -> int:
