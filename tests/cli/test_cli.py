@@ -176,6 +176,7 @@ class Stop(BaseException):
 
 def stopped(monkeypatch, line, steps):
     """Fit with a checkpoint a step, and stop dead after so many steps."""
+    from pyro_flows.loop.checkpoint import Checkpoint
     from pyro_flows.training.run import Run
 
     real, left = Run._step, [steps]
@@ -188,7 +189,7 @@ def stopped(monkeypatch, line, steps):
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_step", step)
-        patch.setattr(Run, "_is_due", lambda self: True)
+        patch.setattr(Checkpoint, "is_due", True)
         with pytest.raises(Stop):
             call(line)
 
