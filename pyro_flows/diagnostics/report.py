@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..infer import Importance
 from .advice import advice
@@ -27,7 +27,7 @@ class Report:
     """Why, one sentence each."""
     advice: str | None
     """What to call next; None if the verdict is good, or no call helps."""
-    results: tuple[Importance, ...]
+    results: tuple[Importance, ...] = field(repr=False)
     """The weighed draws of each fit."""
 
     def __str__(self) -> str:

@@ -14,10 +14,11 @@ _MAX_POINTS = 100
 
 
 def uniformity_p_value(ranks: Tensor, draws: int) -> float:
-    """Test whether ranks are uniform on 0 … draws, by their empirical distribution function all at once.
+    """Return the p-value of a test that ranks are uniform on 0 … draws, by their distribution function.
 
-    The statistic is the smallest two-sided binomial probability of a count below a point; its distribution is
-    simulated. Sensitive to bias and to wrong widths alike.
+    At each point the number of ranks below it is binomial. The statistic is the smallest two-sided
+    probability of these numbers over all points, and its distribution is simulated. Bias and wrong widths
+    both lower it.
 
     Säilynoja, Bürkner & Vehtari, "Graphical test for discrete uniformity and its applications in
     goodness-of-fit evaluation and multiple sample comparison", 2022, arXiv:2103.10522.
@@ -36,12 +37,14 @@ def uniformity_p_value(ranks: Tensor, draws: int) -> float:
 
 
 def ecdf_band(n: int, draws: int, level: float = 0.95) -> tuple[Tensor, Tensor, Tensor]:
-    """Return points z in (0, 1) and the bounds that hold F(z) − z of n uniform ranks everywhere at once.
+    """Return points z in (0, 1), and lower and upper bounds of F(z) − z that hold at all points at once.
+
+    F is the empirical distribution function of n uniform ranks, divided by draws + 1.
 
     Args:
         n: how many ranks.
         draws: the greatest rank.
-        level: probability that uniform ranks stay inside.
+        level: the probability that F(z) − z of uniform ranks stays within the bounds everywhere.
     """
     edge = _null(n, draws).quantile(1 - level)
     below, above = _tails(n, draws)
@@ -54,10 +57,11 @@ def ecdf_band(n: int, draws: int, level: float = 0.95) -> tuple[Tensor, Tensor, 
 
 
 def symmetry_p_value(ranks: Tensor, draws: int) -> float:
-    """Test whether ranks are symmetric about the middle, by the distance of two distribution functions.
+    """Return the p-value of a test that ranks are symmetric about the middle.
 
-    An asymmetric histogram says that a posterior is biased; its null distribution is that of random
-    reflections.
+    An asymmetric histogram says that posteriors are biased. The statistic is the greatest difference between
+    the distribution functions of the ranks and of their reflections; its null distribution comes from
+    reflecting each rank or not, at random.
 
     Yao, Vehtari, Simpson & Gelman, "Yes, but Did It Work?: Evaluating Variational Inference", 2018,
     arXiv:1802.02538, section 3.
