@@ -1,8 +1,23 @@
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+
 import pyro
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_configure(config):
+    """Import ArviZ 0.x before workers do: they race for a file that its first import of a day writes."""
+    starts_workers = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    try:
+        if starts_workers and version("arviz").startswith("0."):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import arviz  # noqa: F401
+    except PackageNotFoundError:
+        pass
 
 
 @pytest.fixture(autouse=True)
