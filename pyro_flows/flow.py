@@ -22,8 +22,8 @@ __all__ = ["Flow", "FlowDistribution"]
 class FlowDistribution(dist.TransformedDistribution):
     r"""log p(y) = log p_base(f⁻¹(y)) + log|det df⁻¹/dy|, in one pass; what calling a `Flow` gives.
 
-    An ordinary Pyro `TransformedDistribution` that is cheap to build. A NaN in a row gives a NaN
-    for that row; values outside a bounded support raise, as everywhere in torch.
+    An ordinary Pyro `TransformedDistribution` that is cheap to build. A NaN in a row gives a NaN for
+    that row. So does a value outside a bounded support; on the CPU it raises, as everywhere in torch.
 
     Args:
         base: the base distribution.
@@ -31,7 +31,7 @@ class FlowDistribution(dist.TransformedDistribution):
         context: what a conditional f is given, of shape (*batch, *context_shape).
 
     Raises:
-        ValueError: where shapes do not fit.
+        ValueError: if shapes do not fit.
     """
 
     def __init__(self, base: Distribution, transform: FlowTransform, context: Tensor | None = None) -> None:
@@ -80,7 +80,7 @@ class FlowDistribution(dist.TransformedDistribution):
 
     @property
     def has_rsample(self) -> bool:
-        """Whether samples carry gradients: where the base's do, and values are not whole numbers."""
+        """Whether samples carry gradients: if the base's do, and values are not whole numbers."""
         return bool(self.base_dist.has_rsample) and not self.support.is_discrete
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -122,8 +122,10 @@ class FlowDistribution(dist.TransformedDistribution):
 
     def _inside(self, value: Tensor) -> Tensor:
         inside = self.support.check(value)
-        # A trace cannot raise for a value it does not know yet: there the row gets a NaN.
-        if not (is_traced() or torch.jit.is_tracing() or value.is_meta or bool(inside.all())):
+        # A trace does not know its values, and asking another device for them would wait for it: there a row
+        # outside gets a NaN.
+        asked = value.device.type == "cpu" and not (is_traced() or torch.jit.is_tracing())
+        if asked and not bool(inside.all()):
             raise ValueError(f"expected values within the support {self.support}; got others")
         return inside
 

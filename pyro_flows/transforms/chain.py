@@ -20,8 +20,8 @@ from ..transform import FlowTransform, Inverse
 from ._codomain import codomain_of
 from ._levels import check_levels
 from .foreign import Foreign
-from .memory.passing import Step, run
 from .memory.region import run_in_regions
+from .passing import Step, run
 
 __all__ = ["Chain", "chained"]
 

@@ -10,7 +10,7 @@ from pyro_flows.elementwise import Affine, Elementwise, RationalQuadratic
 from pyro_flows.nn import MLP, MaskedNet
 
 from .case import Case
-from .splines import SLOW
+from .splines import ROOTS, SLOW
 
 __all__ = ["CASES"]
 
@@ -55,7 +55,10 @@ CASES = {
     "iaf": Case("iaf", lambda: pf.iaf(3, **_SMALL)),
     "iaf-context": Case("iaf", lambda: pf.iaf(3, context_dim=2, **_SMALL), context=(2,)),
     "naf": Case(
-        "naf", lambda: pf.naf(2, depth=1, components=3, hidden=(6,), activation=nn.Tanh), (2,), outside=SLOW
+        "naf",
+        lambda: pf.naf(2, depth=1, components=3, hidden=(6,), activation=nn.Tanh),
+        (2,),
+        outside=SLOW | ROOTS,
     ),
     "nsf": Case("nsf", lambda: pf.nsf(3, **_SMALL)),
     # Masked nets have a gain of 3: at the usual scale two such splines stretch by more than single

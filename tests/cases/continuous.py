@@ -20,6 +20,8 @@ SHARED_STEPS = {
     "compiled_training": "how many steps there are depends on the data",
     "compiled_sampling": "how many steps there are depends on the data",
     "functional": "how many steps there are depends on the data",
+    "scoring_reads_nothing": "each step is as long as an error it reads",
+    "sampling_reads_nothing": "each step is as long as an error it reads",
 }
 
 

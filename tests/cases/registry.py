@@ -34,6 +34,8 @@ FOREIGN = {
 }
 EMPTY = {"empty_batch": "Pyro and torch reshape with -1, which says nothing where there are no elements"}
 SPLINE = {
+    "scoring_reads_nothing": "Pyro's spline writes through boolean masks",
+    "sampling_reads_nothing": "Pyro's spline writes through boolean masks",
     "functional": "Pyro's spline writes through boolean masks, which vmap does not batch",
     "compiled_training": "Pyro's spline gets a new attribute in its first call: a second graph",
 }

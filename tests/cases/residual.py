@@ -11,10 +11,13 @@ from .case import Case
 
 __all__ = ["CASES"]
 
-LOOPS = {"compiled_sampling": "how many iterations there are depends on the data"}
+LOOPS = dict.fromkeys(
+    ("compiled_sampling", "sampling_reads_nothing"), "how many iterations there are depends on the data"
+)
 LOOPS_IN_SCORING = {
     "compiled_training": LOOPS["compiled_sampling"],
     "functional": LOOPS["compiled_sampling"],
+    "scoring_reads_nothing": LOOPS["compiled_sampling"],
 }
 NOISE = dict.fromkeys(
     (
@@ -31,6 +34,8 @@ NOISE = dict.fromkeys(
     ),
     "log-densities are random, by a random number of terms",
 )
+ROOTS = {"scoring_reads_nothing": "Newton's method ends when all rows have arrived"}
+TERMS = {"scoring_reads_nothing": "the number of terms is drawn on the host"}
 
 
 def _residual(size: int = 3, hidden=(6,), **options) -> tr.Residual:
@@ -42,9 +47,11 @@ def _roulette() -> tr.Residual:
 
 
 CASES: dict[str, Case] = {
-    "planar": Case("Planar", lambda: tr.Planar(3), single=True),
-    "planar-smallest": Case("Planar", lambda: tr.Planar(1), (1,), single=True),
-    "family-planar": Case("planar", lambda: pf.planar(3, depth=2, context_dim=2, hidden=(4,)), context=(2,)),
+    "planar": Case("Planar", lambda: tr.Planar(3), single=True, outside=ROOTS),
+    "planar-smallest": Case("Planar", lambda: tr.Planar(1), (1,), single=True, outside=ROOTS),
+    "family-planar": Case(
+        "planar", lambda: pf.planar(3, depth=2, context_dim=2, hidden=(4,)), context=(2,), outside=ROOTS
+    ),
     "radial": Case("Radial", lambda: tr.Radial(3), single=True),
     "radial-smallest": Case("Radial", lambda: tr.Radial(1), (1,), single=True),
     "family-radial": Case("radial", lambda: pf.radial(2, depth=2, context_dim=1, hidden=(4,)), (2,), (1,)),
@@ -53,7 +60,7 @@ CASES: dict[str, Case] = {
     "residual-inverse": Case(
         "Residual", lambda: _residual(2, (4, 3)).inv, (2,), single=True, outside=LOOPS_IN_SCORING
     ),
-    "residual-roulette": Case("Residual", _roulette, outside=LOOPS | NOISE),
+    "residual-roulette": Case("Residual", _roulette, outside=LOOPS | NOISE | TERMS),
     "family-residual": Case(
         "residual",
         lambda: pf.residual(2, depth=2, hidden=(5,), context_dim=2, coefficient=0.8),

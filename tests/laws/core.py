@@ -11,16 +11,15 @@ import pickle
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
 from torch.distributions import constraints
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from pyro_flows import FlowTransform
 from pyro_flows.transforms import Coupling, NeuralODE, Residual
 
 from ..cases.case import device
 from ..cases.registry import Case
+from ..helpers.counting import counted
+from ..helpers.placement import NoCPU
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
@@ -180,31 +179,11 @@ def _rebuilt(case: Case, t: FlowTransform) -> FlowTransform:
     return new
 
 
-class Counting(nn.Module):
-    """A conditioner that counts its calls."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net, self.calls = net, 0
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        self.calls += 1
-        return self.net(*inputs)
-
-    def take(self) -> int:
-        calls, self.calls = self.calls, 0
-        return calls
-
-
 def conditioners_counted(case: Case) -> None:
     """6. One call per layer per `log_prob`; none for scoring a fresh `rsample`."""
     for training in (False, True):
         t = case.build(training=training)
-        counters = []
-        for layer in t.modules():
-            if isinstance(layer, Coupling):
-                layer.conditioner = Counting(layer.conditioner)
-                counters.append(layer.conditioner)
+        counters = counted(t, Coupling)
         context = case.context_of()
         batch = () if context is not None else (5,)
         bound = t if context is None else t.condition(context)
@@ -286,17 +265,6 @@ def mixed_precision(case: Case) -> None:
 
 
 NETWORKS = ("pyro_flows.nn", "torch.nn.modules.linear", "torch.nn.modules.conv", "pyro.nn", "tests.")
-
-
-class NoCPU(TorchDispatchMode):
-    """Raises when an operation touches a CPU tensor of one dimension or more."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves((args, kwargs, result)):
-            if isinstance(leaf, Tensor) and leaf.device.type == "cpu" and leaf.dim() >= 1:
-                raise AssertionError(f"{func} touched a CPU tensor of shape {tuple(leaf.shape)}")
-        return result
 
 
 def placement(case: Case) -> None:

@@ -8,9 +8,10 @@ import pyro_flows as pf
 from ..cases.registry import CASES
 from . import core as laws
 from . import pyro_laws as laws_pyro
+from . import reads as laws_reads
 from . import tracing as laws_tracing
 
-ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
+ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_reads.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
 FAST_NUTS = ("real-nvp", "chain-mixed", "nice-context")
 # torch's own: the compiler takes diagonals by a deprecated check, and imports what torch.jit decorates
 # when it first needs it.

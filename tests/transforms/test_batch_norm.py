@@ -1,12 +1,11 @@
 """Batch norm: running averages, gradients, bad rows, images and ranks."""
 
-import os
-import socket
-
 import pytest
 import torch
 
 from pyro_flows.transforms import BatchNorm
+
+from ..helpers.ranks import two_ranks
 
 NAN, INF = float("nan"), float("inf")
 
@@ -160,27 +159,17 @@ def _scored(rows, layer):
     return weight.grad, layer.state_dict()
 
 
-def _rank(rank, port, batches, queue):
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+def _on_one_rank(rank, batches):
+    batches = torch.tensor(batches, dtype=torch.float64)
     mine = [y[:2] if rank == 0 else y[2:] for y in batches]  # ranks of unequal size
     gradient, state = _scored(mine, _layer(0.5))
     torch.distributed.all_reduce(gradient)
-    if rank == 0:
-        queue.put((gradient.tolist(), {name: value.tolist() for name, value in state.items()}))
-    torch.distributed.destroy_process_group()
+    return gradient.tolist(), {name: value.tolist() for name, value in state.items()}
 
 
 def test_two_ranks_equal_one_process():
-    batches = list(_batches(2))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    torch.multiprocessing.spawn(_rank, (port, batches, queue), nprocs=2)
-    gradient, state = queue.get()
+    batches = _batches(2)
+    gradient, state = two_ranks(_on_one_rank, batches.tolist())
     wanted_gradient, wanted_state = _scored(batches, _layer(0.5))
     torch.testing.assert_close(torch.tensor(gradient, dtype=torch.float64), wanted_gradient)
     for name, value in wanted_state.items():

@@ -1,9 +1,7 @@
 """Memory modes: the same values, gradients and statistics as plain, and little kept for the backward pass."""
 
 import copy
-import os
 import pickle
-import socket
 
 import pyro
 import pytest
@@ -16,6 +14,8 @@ from pyro_flows.nn import MLP, RunningMoments
 
 from ..cases.case import perturb
 from ..cases.registry import CASES
+from ..helpers.counting import counted
+from ..helpers.ranks import two_ranks
 
 MODES = {
     "checkpointed": {"memory": "checkpointed"},
@@ -219,33 +219,22 @@ def test_keeps_little_and_reversible_no_more_with_depth():
 
 
 def test_a_conditioner_runs_twice_in_a_step():
-    class Counting(nn.Module):
-        calls = 0
-
-        def __init__(self, net):
-            super().__init__()
-            self.net = net
-
-        def forward(self, x):
-            Counting.calls += 1
-            return self.net(x)
-
     for mode in MODES.values():
-        chain = pf.Chain(couplings(4, lambda i: Counting(MLP(2 - i % 2, 2 * (1 + i % 2)))), **mode)
-        Counting.calls = 0
+        chain = pf.save_memory(pf.Chain(couplings(4)), **mode)
+        nets = counted(chain, tr.Coupling)
         loss = chain.inverse_and_log_det(torch.randn(5, 3))[1].sum()
-        assert Counting.calls == 4
+        assert [net.take() for net in nets] == [1] * 4
         loss.backward()
-        assert Counting.calls == 8
+        assert [net.take() for net in nets] == [1] * 4
         with torch.no_grad():
             chain.inverse_and_log_det(torch.randn(5, 3))
-        assert Counting.calls == 12
+        assert [net.take() for net in nets] == [1] * 4
 
 
 @every_mode
 def test_statistics_are_committed_once(mode):
     norm = tr.BatchNorm(3, decay=0.5).double()
-    chain = pf.Chain([*couplings(2), norm], **mode).double()
+    chain = pf.save_memory(pf.Chain([*couplings(2), norm]), **mode).double()
     y = torch.randn(9, 3, dtype=torch.float64)
     loss = chain.inverse_and_log_det(y)[0].sum()
     after = {name: value.clone() for name, value in norm.state_dict().items()}
@@ -394,16 +383,6 @@ def test_nothing_to_set_is_an_error():
         pf.save_memory(tr.ActNorm(3), "reversible")
 
 
-def _rank(rank, port, mode, queue):
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    gradient = _trained(mode, rank)
-    if rank == 0:
-        queue.put(gradient)
-    torch.distributed.destroy_process_group()
-
-
 class Loss(nn.Module):
     def __init__(self, chain):
         super().__init__()
@@ -427,13 +406,11 @@ def _trained(mode, rank=None):
     return torch.cat([p.detach().flatten() for p in loss.parameters()]).tolist()
 
 
-@pytest.mark.parametrize(
-    "mode", [MODES["checkpointed"], MODES["reversible"]], ids=["checkpointed", "reversible"]
-)
-def test_two_ranks_equal_one(mode):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
-    torch.multiprocessing.spawn(_rank, (port, mode, queue), nprocs=2)
-    assert queue.get() == pytest.approx(_trained(None), rel=1e-7, abs=1e-9)
+def _all_trained(rank, modes):
+    return [_trained(mode, rank) for mode in modes]
+
+
+def test_two_ranks_equal_one():
+    wanted = pytest.approx(_trained(None), rel=1e-7, abs=1e-9)
+    for found in two_ranks(_all_trained, [MODES["checkpointed"], MODES["reversible"]]):
+        assert found == wanted

@@ -18,28 +18,27 @@ M = TypeVar("M", bound=nn.Module)
 def save_memory(module: M, memory: str = "checkpointed", *, every: int = 8) -> M:
     """Let every `Chain` inside keep less for the backward pass, at the price of time; return `module`.
 
-    - "plain": everything that autograd keeps.
+    - "plain": all that autograd keeps.
     - "checkpointed": the input of each layer, which the backward pass evaluates again: a step costs
       about a third more, and gradients are exact.
-    - "reversible": one value in `every` layers; the backward pass finds the inputs in between by
-      inverting the layers, so gradients are exact up to the rounding of these inverses, which
-      grows with the layers between two values. Layers whose inverse is no cheap formula
-      (autoregressive layers, neural ODEs, others' transforms) are checkpointed.
+    - "reversible": the input of one layer in `every`; the backward pass finds those in between by
+      inverting layers, so gradients are exact up to the rounding of these inverses, which grows
+      with `every`. Layers without a cheap formula for the inverse (autoregressive layers, neural
+      ODEs, transforms of other libraries) are checkpointed.
 
     All of it holds for scoring and sampling, and for running statistics, random layers, autocast and
     data parallelism. Under `torch.compile` and `torch.func`, and without gradients, every mode is plain.
 
     Args:
-        module: a flow, a transform, a guide: whatever holds chains, as all families of several
-            layers do.
+        module: a flow, a transform or a guide with chains inside, as all families of several layers have.
         memory: the mode.
-        every: how many layers share one kept value in mode "reversible"; 0 for one value in all,
+        every: in mode "reversible", the number of layers to a kept input; 0 for one value in all,
             whatever the depth.
 
     Raises:
-        ValueError: where there is no chain, no such mode, or `every` is negative. RuntimeError:
-            in the backward pass, where parameters or modes have changed since the forward pass, or
-            a gradient through reversed layers is to be differentiated again.
+        ValueError: if there is no chain, no such mode, or `every` is negative.
+        RuntimeError: in the backward pass, if parameters or modes have changed since the forward pass, or
+            a gradient through inverted layers is to be differentiated again.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ...partitions import Partition
-from ...transform import FlowTransform
-from ..coupling import Coupling
+from ..partitions import Partition
+from ..transform import FlowTransform
+from .coupling import Coupling
 
 __all__ = ["Cut", "Step", "advance", "run", "split", "whole"]
 
