@@ -35,7 +35,7 @@ FAMILIES = {"splines": splines, "affine": affine}
 
 
 def divergence(
-    density: pf.datasets.Planar, family: str, seed: int, args: argparse.Namespace
+    density: torch.distributions.Distribution, family: str, seed: int, args: argparse.Namespace
 ) -> tuple[float, float, pf.Flow, pf.History, float]:
     """Return the KL, two standard errors of it, the flow, its history and the CPU seconds."""
     torch.manual_seed(seed)

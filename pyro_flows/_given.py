@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Given(nn.Module):
-    """Gives `distribution` when called; modules inside, such as a base's own transforms, are registered.
+    """Returns `distribution` when called; modules inside it, such as its own transforms, are registered.
 
     Raises:
         ValueError: if a tensor of the distribution requires a gradient: no module would own what is learned.

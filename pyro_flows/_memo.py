@@ -1,8 +1,8 @@
-"""What a transform remembers of its last evaluation, and when it must forget it.
+"""What a transform remembers of its last evaluation, and when it forgets it.
 
-Pyro and torch cache the last pair ``(x, y)`` and serve it for as long as somebody passes the same
-tensor, also after an optimiser step. Here a pair comes with a *fingerprint* of everything that its
-value depended on, and is served only while that fingerprint is unchanged.
+Pyro and torch cache the last pair ``(x, y)`` and return it whenever the same tensor is passed again, even
+after an optimiser step. Here a pair is stored with a *fingerprint* of everything that it depends on, and is
+returned only while that fingerprint is unchanged.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ def version(tensor: Tensor) -> int:
 
 
 def fingerprint(module: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
-    """Everything but the input that an evaluation of `module` depends on, and its tensors.
+    """Return marks of all that an evaluation of `module` depends on besides its input, and the tensors.
 
-    The tensors are to be kept next to the fingerprint, so that none of their ids is used again.
+    Keep the tensors with the marks, so that none of their ids is used again.
     """
     marks: list[Any] = [Steps.count, torch.is_grad_enabled()]
     for device in ("cpu", "cuda"):
         marks.append(torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
     tensors: list[Tensor] = []
     modules = [module]
-    while modules:  # most modules have next to nothing: asking first saves half of the time
+    while modules:  # most modules hold nothing: asking first halves the time
         here = modules.pop()
         marks.append(here.training)
         inside = here.__dict__
-        if inside.get("_pyro_samples"):  # Bayesian weights are drawn anew at each look
+        if inside.get("_pyro_samples"):  # Bayesian weights are drawn at each access
             marks.append(object())
         if here._parameters:
             tensors += [t for t in here._parameters.values() if t is not None]
@@ -106,14 +106,14 @@ def _matched(
 class Memo:
     """The last evaluation of one transform, shared with its inverse; copies and pickles empty.
 
-    The result is held weakly, and with its death the log-det and its autograd graph go too.
+    The result is referenced weakly; when it is freed, so are the log-det and its autograd graph.
     """
 
     __slots__ = ("__weakref__", "_entry", "_served", "_traced")
 
     def __init__(self) -> None:
         self._entry: _Entry | None = None
-        self._served = False  # whether the source was given back: then it is a sample being scored
+        self._served = False  # whether the source was returned: then the result is a sample that is scored
         self._traced: tuple[Tensor, Tensor, Tensor, bool] | None = None
 
     def __reduce__(self) -> tuple[type[Memo], tuple[()]]:
@@ -126,14 +126,14 @@ class Memo:
     def store(
         self, module: nn.Module, source: Tensor, result: Tensor, log_det: Tensor, *, forward: bool
     ) -> Tensor:
-        """Remember `source -> result` and return the tensor to hand out in place of `result`."""
+        """Remember `source -> result`; return the tensor to return to the caller in place of `result`."""
         if is_traced():
             # No graph outlives a trace, so plain references will do; `take` drops them.
             self._traced = source, result, log_det, forward
             return result
         Steps.install()
         if result.requires_grad or result is source:
-            # An alias that no graph has saved: it dies as soon as the caller lets go of it.
+            # An alias that no graph has saved is freed as soon as the caller drops it.
             result = result.view_as(result)
         myself = weakref.ref(self)
 
@@ -155,14 +155,14 @@ class Memo:
         return result
 
     def recall(self, module: nn.Module, result: Tensor, *, forward: bool) -> Tensor | None:
-        """Return the source that `result` was computed from by the opposite map, if still true."""
+        """Return the source that `result` was computed from by the opposite map, if nothing changed since."""
         found = self.recall_and_log_det(module, result, forward=forward)
         return None if found is None else found[0]
 
     def recall_and_log_det(
         self, module: nn.Module, result: Tensor, *, forward: bool
     ) -> tuple[Tensor, Tensor] | None:
-        """Return that source and the log-det of the map from `result` to it, if still true."""
+        """Return that source and the log-det of the map from `result` to it, if nothing changed since."""
         entry = self._entry
         if entry is None or entry.result() is not result or entry.forward == forward:
             return None
@@ -186,7 +186,7 @@ class Memo:
         found = _matched(entry.source, held, entry.log_det, entry.forward == forward, x, y)
         if found is None or not self._holds(module, entry, held):
             return None
-        if not self._served:  # what scoring found is needed once; a sample may be scored again
+        if not self._served:  # the log-det of a scoring is needed once; a sample may be scored again
             self._entry = None
         return found
 

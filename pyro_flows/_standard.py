@@ -1,4 +1,4 @@
-"""Distributions without parameters, light to build and to score."""
+"""Distributions without parameters that are cheap to build and to score."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _sum(elements: Tensor, event_dim: int) -> Tensor:
 
 
 class StandardNormal(_Standard):
-    r"""log p(x) = −½ ‖x‖² − (d/2) log 2π over events of any shape; builds and scores in few steps.
+    r"""log p(x) = −½ ‖x‖² − (d/2) log 2π over events of any shape; cheap to build and to score.
 
     Args:
         event_shape: shape of one event, of d elements in all.
@@ -105,7 +105,7 @@ class StandardNormal(_Standard):
 
 
 class StandardLogistic(_Standard):
-    r"""log p(x) = Σ log σ(x) + log σ(−x): what σ maps to uniform numbers on (0, 1).
+    r"""log p(x) = Σ log σ(x) + log σ(−x): σ maps it to the uniform distribution on (0, 1).
 
     Args:
         event_shape: shape of one event.
@@ -131,7 +131,7 @@ class StandardLogistic(_Standard):
 
 
 class StandardBase(nn.Module):
-    """Gives a standard distribution that follows the module's dtype and device."""
+    """Returns a standard distribution with the module's dtype and device when called."""
 
     def __init__(self, kind: type[_Standard], event_shape: Sequence[int], like: Tensor) -> None:
         super().__init__()

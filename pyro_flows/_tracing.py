@@ -1,4 +1,4 @@
-"""Who is looking: eager execution, `torch.compile` or `torch.func`; whether gradients will be wanted.
+"""How code is run: eagerly, by `torch.compile` or `torch.func`; and whether gradients will be wanted.
 
 Imports nothing of ours.
 """
@@ -19,7 +19,7 @@ def is_functorch() -> bool:
 
 
 def is_traced() -> bool:
-    """Whether `torch.compile` or `torch.func` is looking: tensors are stand-ins for values then."""
+    """Whether `torch.compile` or `torch.func` is tracing: tensors then stand for values not yet known."""
     return torch.compiler.is_compiling() or is_functorch()
 
 
@@ -32,7 +32,7 @@ _later = _Later()
 
 @contextmanager
 def graph_later() -> Iterator[None]:
-    """Evaluate without a graph what a backward pass will evaluate again, with one."""
+    """Switch gradients off for an evaluation that the backward pass will repeat with gradients."""
     outside, _later.graph = _later.graph, True
     try:
         with torch.no_grad():
@@ -42,8 +42,8 @@ def graph_later() -> Iterator[None]:
 
 
 def may_learn() -> bool:
-    """Whether an evaluation may update statistics: where gradients are wanted, now or later."""
+    """Whether an evaluation may update statistics: if gradients are wanted, now or later."""
     if is_functorch():
         return False
-    # Compiled code never looks at the flag, so that no graph depends on it.
+    # Compiled code does not read the flag, so that no graph depends on it.
     return torch.is_grad_enabled() or (not torch.compiler.is_compiling() and _later.graph)

@@ -1,4 +1,4 @@
-"""Base distributions: a light standard normal, and modules whose parameters are learned or follow `.to`."""
+"""Base distributions, as modules: their parameters are learned, or follow `.to()`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ __all__ = [
 class Base(nn.Module):
     """A distribution of any Pyro family whose parameters belong to a module.
 
-    Calling it gives ``family(**parameters)``, with all dimensions of the parameters counted as
-    event. Learned parameters live in unconstrained space.
+    Calling it returns ``family(**parameters)``, with all dimensions of the parameters as event
+    dimensions. Learned parameters live in unconstrained space.
 
     Args:
         family: a class of `pyro.distributions`.
@@ -57,7 +57,7 @@ class Base(nn.Module):
                 self.register_buffer(name, unconstrained)
 
     def _constraint(self, name: str) -> constraints.Constraint:
-        # A family whose constraints hang on each other (Uniform's) has a property in their place.
+        # If constraints depend on each other, as Uniform's do, the family has a property in their place.
         known = self.family.arg_constraints
         constraint = known[name] if isinstance(known, dict) else constraints.dependent
         return constraints.real if constraints.is_dependent(constraint) else constraint
@@ -97,17 +97,17 @@ def beta(event_shape: Sequence[int] | int, a: float = 5.0, b: float = 5.0, *, le
 
 
 class Tempered(nn.Module):
-    r"""x = μ + T (x′ − μ), x′ ~ base with mean μ: a base drawn in by the temperature T.
+    r"""x = μ + T (x′ − μ), x′ ~ base with mean μ: the base with its spread scaled by the temperature T.
 
-    Samples of a flow at T < 1 are nearer to the typical and less varied; `Flow.tempered` gives such a
-    flow. Kingma & Dhariwal 2018, arXiv:1807.03039, section 5.
+    With T < 1 a flow's samples are more typical and less varied; `Flow.tempered` returns such a flow.
+    Kingma & Dhariwal 2018, arXiv:1807.03039, section 5.
 
     Args:
-        base: a module that gives a distribution with a mean when called; shared.
+        base: a module that returns a distribution with a mean when called; shared.
         temperature: T > 0.
 
     Raises:
-        ValueError: where `temperature` is not positive.
+        ValueError: if `temperature` is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -125,10 +125,10 @@ class Tempered(nn.Module):
     def forward(self) -> dist.TransformedDistribution:
         """Return the distribution with the base's present parameters."""
         base = self.base()
-        draw_in = dist.transforms.AffineTransform(
+        scaled = dist.transforms.AffineTransform(
             base.mean * (1 - self.temperature), self.temperature, event_dim=len(base.event_shape)
         )
-        return dist.TransformedDistribution(base, [draw_in], validate_args=False)
+        return dist.TransformedDistribution(base, [scaled], validate_args=False)
 
 
 class Mixture(nn.Module):
@@ -138,7 +138,7 @@ class Mixture(nn.Module):
         dim: length of the event vector.
         components: number of normals. Means start at standard normal draws, scales at one, weights
             equal.
-        generator: where the draws come from, torch's global one if None.
+        generator: source of the draws; torch's global one if None.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -1,4 +1,4 @@
-"""`Flow`, a base distribution pushed through transforms, and the distribution it gives."""
+"""`Flow`, a base distribution pushed through transforms, and the distribution that it returns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Flow", "FlowDistribution"]
 
 
 class FlowDistribution(dist.TransformedDistribution):
-    r"""log p(y) = log p_base(f⁻¹(y)) + log|det df⁻¹/dy|, in one pass; what calling a `Flow` gives.
+    r"""log p(y) = log p_base(f⁻¹(y)) + log|det df⁻¹/dy|, in one pass; what calling a `Flow` returns.
 
     An ordinary Pyro `TransformedDistribution` that is cheap to build. A NaN in a row gives a NaN for
     that row. So does a value outside a bounded support; on the CPU it raises, as everywhere in torch.
@@ -28,7 +28,7 @@ class FlowDistribution(dist.TransformedDistribution):
     Args:
         base: the base distribution.
         transform: f.
-        context: what a conditional f is given, of shape (*batch, *context_shape).
+        context: the context of a conditional f, of shape (*batch, *context_shape).
 
     Raises:
         ValueError: if shapes do not fit.
@@ -92,7 +92,7 @@ class FlowDistribution(dist.TransformedDistribution):
             inside = None if self._unbounded else self._inside(value)
             x, log_det = transform.inverse_and_log_det(value)
         else:
-            inside = None  # a sample is where it must be
+            inside = None  # a sample is within the support
             x, log_det = known
         if self._excess:
             log_det = log_det.flatten(-self._excess).sum(-1)
@@ -141,7 +141,7 @@ class Flow(nn.Module):
 
     Args:
         transform: f, base → data: one of ours, Pyro's or torch's, or a list of them.
-        base: a distribution, or a module that gives one when called (see `pyro_flows.bases`); a
+        base: a distribution, or a module that returns one when called (see `pyro_flows.bases`); a
             standard normal of the transform's shape if None. All of them follow ``.to()``. What is
             learned belongs to a module: a distribution's own tensors must not require gradients.
 
@@ -189,11 +189,11 @@ class Flow(nn.Module):
         return FlowDistribution(self.base(), self.transform, context)
 
     def tempered(self, temperature: float) -> Flow:
-        """Return the flow with its base drawn in by `temperature` about its mean, sharing everything.
+        """Return the flow with the spread of its base scaled by `temperature`, sharing everything.
 
-        Below 1, samples are nearer to the typical and less varied. See `bases.Tempered`.
+        Below 1, samples are more typical and less varied. See `bases.Tempered`.
 
         Raises:
-            ValueError: where `temperature` is not positive.
+            ValueError: if `temperature` is not positive.
         """
         return Flow(self.transform, Tempered(self.base, temperature))

@@ -28,16 +28,15 @@ class FlowTransform(TransformModule):
     A subclass writes `forward_and_log_det` and `inverse_and_log_det`, and sets
 
     - `domain`, `codomain`: the constraints of the base side and of the data side;
-    - `domain_shape`, `codomain_shape`: the event shapes, or None where any size will do;
+    - `domain_shape`, `codomain_shape`: the event shapes, or None if any size will do;
     - `context_shape`: the event shape of the context it needs, or None;
-    - `reversible`: whether its inverse is cheap and exact enough to find lost inputs by.
+    - `reversible`: whether its inverse is cheap and exact enough to recover inputs that were not kept.
 
     The class makes a `torch.distributions` transform of that: ``t(x)``, ``t.inv(y)`` and
-    ``t.log_abs_det_jacobian(x, y)`` evaluate every network once, and never serve a value that was
-    computed before a parameter, buffer, mode or context changed (writing to ``p.data`` outside an
-    optimiser is the one change that cannot be seen). A tensor is recognised by identity: to
-    differentiate the log-density at a fresh sample through the inverse, score an alias of it
-    (``y.view_as(y)``).
+    ``t.log_abs_det_jacobian(x, y)`` together evaluate every network once, and never return a value that
+    was computed before a parameter, buffer, mode or context changed (except for writing to ``p.data``
+    outside an optimiser, which cannot be seen). Tensors are recognised by identity: to differentiate the
+    log-density at a fresh sample through the inverse, score an alias of it (``y.view_as(y)``).
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -75,12 +74,12 @@ class FlowTransform(TransformModule):
         that takes no context returns itself.
 
         Raises:
-            ValueError: where the context's shape does not end in `context_shape`.
+            ValueError: if the context's shape does not end in `context_shape`.
         """
         return self if self.context_shape is None else Conditioned(self, context)
 
     def routed(self, context: Tensor | None) -> Tensor | None:
-        """Return the context if this transform takes one, else None: what its parts hand on to it."""
+        """Return `context` if this transform takes one, else None."""
         return None if self.context_shape is None else context
 
     @property
@@ -94,11 +93,11 @@ class FlowTransform(TransformModule):
         return known
 
     def with_cache(self, cache_size: int = 1) -> FlowTransform:
-        """Return the transform itself: what torch's cache is for, the memo does already."""
+        """Return the transform itself: its memo does already what torch's cache is for."""
         return self
 
     def clear_cache(self) -> None:
-        """Forget the last evaluation; never needed, here for those who are used to it."""
+        """Forget the last evaluation. Never needed; here for code that calls it on Pyro's transforms."""
         self._memo.clear()
 
     def recall(self, y: Tensor) -> Tensor | None:
@@ -153,7 +152,7 @@ class FlowTransform(TransformModule):
             raise ValueError(f"{type(self).__name__} expected {wanted}; got shape {tuple(shape)}")
 
     def _recall(self, result: Tensor, *, forward: bool) -> Tensor | None:
-        # Where many x give one y, the x that a sample came from is not what scoring it would draw.
+        # If many x give one y, the x that a sample came from is not the one that scoring would draw.
         return self._memo.recall(self._subject, result, forward=forward) if self.bijective else None
 
     @property
@@ -243,11 +242,11 @@ class Conditioned(FlowTransform):
     context: Tensor
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return `transform.forward_and_log_det(x, c)`; `context` is ignored for the bound c."""
+        """Return `transform.forward_and_log_det(x, c)`; the argument `context` is ignored."""
         return self.transform.forward_and_log_det(x, self.context)
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return `transform.inverse_and_log_det(y, c)`; `context` is ignored for the bound c."""
+        """Return `transform.inverse_and_log_det(y, c)`; the argument `context` is ignored."""
         return self.transform.inverse_and_log_det(y, self.context)
 
     def forward_shape(self, shape: Sequence[int]) -> Size:

@@ -4,7 +4,6 @@ from .checkerboard import Checkerboard
 from .gaussians import EightGaussians
 from .moons import TwoMoons
 from .pinwheel import Pinwheel
-from .planar import Planar
 from .rings import Rings
 from .spirals import Spirals
 
@@ -12,7 +11,6 @@ __all__ = [
     "Checkerboard",
     "EightGaussians",
     "Pinwheel",
-    "Planar",
     "Rings",
     "Spirals",
     "TwoMoons",

@@ -8,7 +8,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from .planar import Planar
+from ._plane import PlaneDensity
 
 __all__ = ["Checkerboard"]
 
@@ -25,7 +25,7 @@ class _Squares(constraints.Constraint):
         return on_board & (squares.sum(-1) % 2 == 0)
 
 
-class Checkerboard(Planar):
+class Checkerboard(PlaneDensity):
     r"""p(y) = 1/32 on every other square of a 4 × 4 board over [−4, 4)², zero elsewhere.
 
     The eight squares have side 2; the lower left one is among them. Outside, the log-density is −∞.

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Size, Tensor
 
-from .planar import Planar, positive
+from ._plane import PlaneDensity, positive
 
 __all__ = ["EightGaussians"]
 
 
-class EightGaussians(Planar):
+class EightGaussians(PlaneDensity):
     r"""p(y) = ⅛ ∑ₖ N(y; R (cos kπ/4, sin kπ/4), σ²).
 
     The defaults are FFJORD's: a radius of 4 and a standard deviation of 0.5, both over 1.414, for an
@@ -27,7 +27,7 @@ class EightGaussians(Planar):
         like: any floating-point tensor; samples have its dtype and device (by default torch's own).
 
     Raises:
-        ValueError: where `radius` or `noise` is not positive.
+        ValueError: if `radius` or `noise` is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf

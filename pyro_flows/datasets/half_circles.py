@@ -1,4 +1,4 @@
-"""Half circles blurred by Gaussian noise, the stuff of moons and of spirals."""
+"""Half circles with Gaussian noise, from which moons and spirals are made."""
 
 from __future__ import annotations
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Size, Tensor
 
+from ._plane import PlaneDensity, positive
 from .half_circles import HalfCircle, HalfCircles
-from .planar import Planar, positive
 
 __all__ = ["TwoMoons"]
 
 
-class TwoMoons(Planar):
+class TwoMoons(PlaneDensity):
     r"""y = arc + σ ε: an upper half circle about (0, 0) or a lower one about (1, ½), of radius 1.
 
     The geometry of scikit-learn's ``make_moons``. The density is an integral along the arcs, exact to
@@ -21,7 +21,7 @@ class TwoMoons(Planar):
         like: any floating-point tensor; samples have its dtype and device (by default torch's own).
 
     Raises:
-        ValueError: where `noise` is not positive.
+        ValueError: if `noise` is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf

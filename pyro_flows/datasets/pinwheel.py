@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Size, Tensor
 
-from .planar import Planar
+from ._plane import PlaneDensity
 
 __all__ = ["Pinwheel"]
 
 
-class Pinwheel(Planar):
+class Pinwheel(PlaneDensity):
     r"""y = T(x), x ~ 1/K ∑ₖ N(x; Rₖ (2, 0), Rₖ diag(0.6², 0.2²) Rₖᵀ): blades, twisted about the origin.
 
     Rₖ turns by 2πk/K, and T turns each point by an angle proportional to its distance from the origin.
@@ -28,7 +28,7 @@ class Pinwheel(Planar):
         like: any floating-point tensor; samples have its dtype and device (by default torch's own).
 
     Raises:
-        ValueError: where `blades` is not positive, or `twist` not finite.
+        ValueError: if `blades` is not positive, or `twist` not finite.
 
     Example:
         >>> import torch, pyro_flows as pf

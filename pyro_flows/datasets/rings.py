@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Size, Tensor
 
-from .planar import Planar, positive
+from ._plane import PlaneDensity, positive
 
 __all__ = ["Rings"]
 
 
-class Rings(Planar):
+class Rings(PlaneDensity):
     r"""p(y) = 1/K ∑ₖ exp(−(r² + Rₖ²) / 2σ²) I₀(r Rₖ / σ²) / 2πσ², with r = ‖y‖.
 
     One of K circles about the origin, a uniform point on it, and Gaussian noise. I₀ is the modified
@@ -25,7 +25,7 @@ class Rings(Planar):
         like: any floating-point tensor; samples have its dtype and device (by default torch's own).
 
     Raises:
-        ValueError: where there are no radii, or one of them or `noise` is not positive.
+        ValueError: if there are no radii, or one of them or `noise` is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf

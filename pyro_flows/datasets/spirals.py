@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Size, Tensor
 
+from ._plane import PlaneDensity, positive
 from .half_circles import HalfCircle, HalfCircles
-from .planar import Planar, positive
 
 __all__ = ["Spirals"]
 
 
-class Spirals(Planar):
+class Spirals(PlaneDensity):
     r"""y = arm + σ ε: uniform along two arms of half circles with radii d/2, 3d/2, 5d/2, ….
 
     Either arm leaves the origin and crosses the horizontal axis at d, −2d, 3d, …; the other is its
@@ -24,7 +24,7 @@ class Spirals(Planar):
         like: any floating-point tensor; samples have its dtype and device (by default torch's own).
 
     Raises:
-        ValueError: where `noise`, `spacing` or `half_turns` is not positive.
+        ValueError: if `noise`, `spacing` or `half_turns` is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["image_grid"]
 
 _GAP = (0.75, 0.75, 0.75)
-_UNDEFINED = (1.0, 0.0, 1.0)  # what no picture hides
+_UNDEFINED = (1.0, 0.0, 1.0)  # seen in any picture
 
 
 def image_grid(
@@ -33,18 +33,18 @@ def image_grid(
 
     Args:
         images: pixel values in [0, L) of shape (n, C, H, W), or (rows, columns, C, H, W); C is 1 or 3.
-        ax: where to draw; a new figure where None.
-        columns: how many images to a row, of (n, C, H, W); about √n where None.
+        ax: where to draw; a new figure if None.
+        columns: number of images in a row, for images of shape (n, C, H, W); about √n if None.
         levels: L, how many values a pixel can have.
         row_labels: names at the left of the rows, or none.
         column_labels: names above the columns, or none.
 
     Returns:
-        The figure drawn on: one picture on its axes. Undefined pixels (NaN) are magenta.
+        The figure, with one picture on its axes. Undefined pixels (NaN) are magenta.
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where shapes or numbers of labels do not fit.
+        ValueError: if shapes or numbers of labels do not fit.
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
@@ -76,7 +76,7 @@ def image_grid(
 
 
 def _in_rows(images: Tensor, columns: int | None) -> Tensor:
-    """Return images of shape (rows, columns, C, H, W), NaN where the last row is short."""
+    """Return images of shape (rows, columns, C, H, W), with blanks if the last row is short."""
     if images.dim() not in (4, 5) or images.shape[-3] not in (1, 3) or 0 in images.shape:
         raise ValueError(
             "expected images of shape (n, C, H, W) or (rows, columns, C, H, W) with C of 1 or 3; "

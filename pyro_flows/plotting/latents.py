@@ -1,4 +1,4 @@
-"""What the latent space of a flow over images is like: there and back, between, and anew by scale."""
+"""Figures of a flow's latent space: reconstructions, interpolations, resampled scales, attributes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["attribute_arithmetic", "interpolations", "reconstructions", "resampl
 def reconstructions(
     flow: Flow, images: Tensor, *, context: Tensor | None = None, levels: int = 256
 ) -> Figure:
-    r"""Draw images, and below them f(f⁻¹(image)); the title tells the largest difference of a pixel.
+    r"""Draw images, and below them f(f⁻¹(image)); the title has the largest difference of a pixel.
 
     Args:
         flow: over images; put it into eval mode first.
@@ -32,7 +32,7 @@ def reconstructions(
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where shapes do not fit.
+        ValueError: if shapes do not fit.
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
@@ -60,20 +60,20 @@ def interpolations(
 ) -> Figure:
     r"""Draw f(x_t) from one image to another, one pair a row: x_t = (sin((1−t)ω) x₀ + sin(tω) x₁) / sin ω.
 
-    ω is the angle between the latents x₀ and x₁. On such an arc latents keep the length that noise
-    has; the straight line between them leads through points shorter than any sample.
+    ω is the angle between the latents x₀ and x₁. Along such an arc latents have the length of a sample of
+    the base; on the straight line they would be shorter than any sample.
 
     Args:
         flow: over images; put it into eval mode first.
-        first: images of shape (n, C, H, W), at the left.
-        second: images of shape (n, C, H, W), at the right.
-        steps: how many images in a row, both ends included.
+        first: images of shape (n, C, H, W), on the left.
+        second: images of shape (n, C, H, W), on the right.
+        steps: number of images in a row, both ends included.
         context: of shape (n, *context_shape), for a conditional flow.
         levels: how many values a pixel can have.
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where shapes do not fit, or `steps` is below 2.
+        ValueError: if shapes do not fit, or `steps` is below 2.
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
@@ -103,21 +103,21 @@ def resampled_scales(
     context: Tensor | None = None,
     levels: int = 256,
 ) -> Figure:
-    r"""Draw each image, then the image with the latents of more and more scales drawn anew, finest first.
+    r"""Draw each image, then the image with the latents of more and more scales resampled, finest first.
 
-    What stays the same while the finest scales change is what the coarse ones hold.
+    What does not change with the finest scales is encoded in the coarse ones.
 
     Args:
-        flow: over images, its transform a `Multiscale` or a chain that begins with one; put it into
+        flow: over images, whose transform is a `Multiscale` or a chain that begins with one; put it into
             eval mode first.
         images: pixel values of shape (n, C, H, W).
-        temperature: of the new latents.
+        temperature: temperature of the new latents.
         context: of shape (n, *context_shape), for a conditional flow.
         levels: how many values a pixel can have.
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where shapes do not fit, or there is no `Multiscale` next to the base.
+        ValueError: if shapes do not fit, or there is no `Multiscale` next to the base.
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
@@ -125,7 +125,7 @@ def resampled_scales(
         >>> flow = pf.Flow([pf.transforms.Multiscale(scales), pf.transforms.LogitPixels()])
         >>> figure = pf.plotting.resampled_scales(flow, torch.rand(2, 1, 8, 8) * 256)
         >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
-        ['image', 'scale 1 anew', 'scales 1–2']
+        ['image', 'new scale 1', 'new scales 1–2']
     """
     multiscale = _multiscale(flow.transform)
     x = _latents(flow, images, context)
@@ -136,7 +136,7 @@ def resampled_scales(
     columns = [images.to(x)]
     for i in range(1, len(old) + 1):
         columns.append(_images(flow, multiscale.join([*new[:i], *old[i:]]), context))
-    labels = ["image", "scale 1 anew", *(f"scales 1–{i}" for i in range(2, len(old) + 1))]
+    labels = ["image", "new scale 1", *(f"new scales 1–{i}" for i in range(2, len(old) + 1))]
     return image_grid(torch.stack(columns, 1), levels=levels, column_labels=labels)
 
 
@@ -150,22 +150,22 @@ def attribute_arithmetic(
     context: Tensor | None = None,
     levels: int = 256,
 ) -> Figure:
-    r"""Draw f(x + s d) for strengths s, d the mean latent of images that have an attribute less of others'.
+    r"""Draw f(x + s d), where d is the mean latent of images with an attribute minus that of images without.
 
     Kingma & Dhariwal, "Glow", 2018, arXiv:1807.03039, section 5.
 
     Args:
         flow: over images; put it into eval mode first.
-        images: what to change, of shape (n, C, H, W).
-        having: images that have the attribute, of shape (m, C, H, W).
-        lacking: images that lack it, of shape (k, C, H, W).
-        strengths: s, one a column; 0 is the image itself.
-        context: of shape (*context_shape,), for a conditional flow: one for all.
+        images: images to change, of shape (n, C, H, W).
+        having: images with the attribute, of shape (m, C, H, W).
+        lacking: images without it, of shape (k, C, H, W).
+        strengths: the values of s, one for each column; 0 gives the image itself.
+        context: of shape (*context_shape,), one for all images, for a conditional flow.
         levels: how many values a pixel can have.
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where shapes do not fit.
+        ValueError: if shapes do not fit.
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting

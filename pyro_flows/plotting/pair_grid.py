@@ -27,21 +27,21 @@ def pairs(
 ) -> Figure:
     r"""Draw samples over data: a histogram for each dimension, a scatter plot for each pair.
 
-    Axes span the data's central 99.8 %, with a margin; histograms count every row within.
+    Axes span the central 99.8 % of the data, with a margin; histograms count all rows within them.
 
     Args:
         data: rows of shape (n, d).
         samples: rows of shape (m, d).
-        names: the names of all d dimensions; x1, x2, … where None.
-        max_dims: only the first so many dimensions are drawn.
-        max_points: at most the first so many points of each are drawn in a scatter plot.
+        names: the names of all d dimensions; x1, x2, … if None.
+        max_dims: the largest number of dimensions that are drawn, from the first on.
+        max_points: the largest number of points of each that are drawn in a scatter plot, from the first on.
 
     Returns:
         A figure of min(d, max_dims) rows and columns; rows with a value that isn't finite are left out.
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where shapes or the number of names do not fit.
+        ValueError: if shapes or the number of names do not fit.
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
@@ -81,7 +81,7 @@ def pairs(
 
 
 def _interleaved(data: Tensor, samples: Tensor) -> tuple[Tensor, list[str]]:
-    """Return both, and colours, in an order that hides neither behind the other."""
+    """Return the points of both, with colours, in an order that hides neither behind the other."""
     places = [(i / len(rows), k) for k, rows in enumerate((data, samples)) for i in range(len(rows))]
     order = sorted(range(len(places)), key=places.__getitem__)
     points = torch.cat([data.cpu().double(), samples.cpu().double()])

@@ -33,18 +33,18 @@ def density(
     r"""Draw the heat map of p(y) over a box of the plane.
 
     Args:
-        distribution: one of event shape (2,) and no batch; put a flow into eval mode first.
-        ax: where to draw; a new figure where None.
-        bounds: left, right, bottom and top of the box; a square around 2,000 samples where None.
-        points: evaluations along either side, at the middles of as many cells.
-        vmax: the density at the brightest colour; the highest one drawn where None.
+        distribution: of event shape (2,) and batch shape (); put a flow into eval mode first.
+        ax: where to draw; a new figure if None.
+        bounds: left, right, bottom and top of the box; a square around 2,000 samples if None.
+        points: number of cells along either side; the density is evaluated at their centres.
+        vmax: the density at the brightest colour; the highest one drawn if None.
 
     Returns:
         The figure drawn on. Undefined densities (NaN) are left blank.
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where the distribution is not one over the plane, or the box is empty.
+        ValueError: if the distribution is not one over the plane, or the box is empty.
 
     Example:
         >>> import pyro_flows as pf, pyro_flows.plotting
@@ -68,8 +68,8 @@ def samples(x: Tensor, ax: Axes | None = None, *, bounds: Bounds | None = None, 
 
     Args:
         x: the points, of shape (n, 2).
-        ax: where to draw; a new figure where None.
-        bounds: left, right, bottom and top of the box; a square around the points where None.
+        ax: where to draw; a new figure if None.
+        bounds: left, right, bottom and top of the box; a square around the points if None.
         colour: the points' colour, in any form matplotlib knows.
 
     Returns:
@@ -77,7 +77,7 @@ def samples(x: Tensor, ax: Axes | None = None, *, bounds: Bounds | None = None, 
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where `x` has another shape.
+        ValueError: if `x` has another shape.
 
     Example:
         >>> import torch, pyro_flows as pf, pyro_flows.plotting
@@ -105,17 +105,17 @@ def compare_2d(
 
     Args:
         truth: a distribution of event shape (2,).
-        flow_distribution: what was learned, of event shape (2,).
-        n: how many samples to draw.
-        bounds: left, right, bottom and top of the box; a square around samples of `truth` where None.
-        points: evaluations along either side.
+        flow_distribution: the learned distribution, of event shape (2,).
+        n: number of samples to draw.
+        bounds: left, right, bottom and top of the box; a square around samples of `truth` if None.
+        points: number of cells along either side.
 
     Returns:
         A figure of three panels. The brightest colour is the highest true density.
 
     Raises:
         ImportError: without matplotlib.
-        ValueError: where either is not a distribution over the plane.
+        ValueError: if either is not a distribution over the plane.
 
     Example:
         >>> import pyro_flows as pf, pyro_flows.plotting
@@ -151,7 +151,7 @@ def _draw(distribution: Distribution, n: int) -> Tensor:
 
 
 def _on_grid(distribution: Distribution, bounds: Bounds, points: int) -> Any:
-    """Return the densities at the middles of cells, as an array of rows from the bottom."""
+    """Return the densities at the centres of cells, as an array of rows from the bottom."""
     left, right, bottom, top = bounds
     if not (left < right and bottom < top and points > 0):
         raise ValueError(f"expected left < right, bottom < top and points > 0; got {bounds}, {points}")
@@ -160,7 +160,7 @@ def _on_grid(distribution: Distribution, bounds: Bounds, points: int) -> Any:
     y, x = torch.meshgrid(bottom + (top - bottom) * middles, left + (right - left) * middles, indexing="ij")
     grid = torch.stack([x, y], -1).reshape(-1, 2)
     values = grid.new_zeros(len(grid))
-    inside = distribution.support.check(grid)  # type: ignore[union-attr]  # elsewhere, torch raises
+    inside = distribution.support.check(grid)  # type: ignore[union-attr]  # outside, torch raises
     with torch.no_grad():
         chunks = grid[inside].split(_CHUNK)
         values[inside] = torch.cat([distribution.log_prob(chunk).exp() for chunk in chunks])

@@ -1,4 +1,4 @@
-"""Where the values of a chain can lie, past parts that move or rescale bounded elements."""
+"""What the values of a chain are constrained to, after parts that move or rescale bounded elements."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _BETWEEN = (constraints.interval, constraints.half_open_interval)
 
 
 def codomain_of(parts: Iterable[FlowTransform]) -> constraints.Constraint:
-    """Return what the last part's values are constrained to, given the parts before it.
+    """Return the constraint of the last part's values, given the parts before it.
 
-    A part that takes all numbers declares all numbers as its codomain. After a sigmoid, say, a permutation
-    leaves the interval what it was, though, and torch's affine transform makes another interval of it.
+    A part that accepts all real numbers declares the real numbers as its codomain. After a sigmoid, though,
+    a permutation leaves the interval as it was, and torch's affine transform maps it to another interval.
     """
     found: constraints.Constraint = constraints.real
     for part in parts:
@@ -42,7 +42,7 @@ def codomain_of(parts: Iterable[FlowTransform]) -> constraints.Constraint:
 
 
 def _element(constraint: constraints.Constraint) -> constraints.Constraint | None:
-    """Return what each element is constrained to, or None where elements hang on each other."""
+    """Return what each element is constrained to, or None if the constraint is one of whole events."""
     while isinstance(constraint, constraints.independent):
         constraint = constraint.base_constraint
     return constraint if constraint.event_dim == 0 else None

@@ -1,4 +1,4 @@
-"""What the layers with one scale and one shift a feature share."""
+"""What layers with one scale and one shift for each feature share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Features:
 
     @property
     def shape(self) -> Size | None:
-        """The event's shape, where the number of features says it all."""
+        """The event's shape if the number of features determines it, else None."""
         return Size([self.count]) if self.event_dim == 1 else None
 
     def check(self, y: Tensor) -> None:
@@ -37,11 +37,11 @@ class Features:
             raise ValueError(f"expected {self.count} features; got shape {tuple(y.shape)}")
 
     def column(self, values: Tensor) -> Tensor:
-        """Shape one value a feature so that it broadcasts against events."""
+        """Give one value for each feature the shape that broadcasts against events."""
         return values if self.event_dim == 1 else values.reshape(-1, *[1] * (self.event_dim - 1))
 
     def log_det(self, y: Tensor, log_scales: Tensor) -> Tensor:
-        """Sum one log-scale a feature over the event, and expand it to y's batch shape."""
+        """Sum the log-scales of the features over the event, and expand the sum to y's batch shape."""
         batch = y.dim() - self.event_dim
         total = log_scales.sum()
         if self.event_dim > 1:

@@ -1,4 +1,4 @@
-"""Parameters that are learned, or learned and moved by a context."""
+"""Parameters that are learned, or learned with an offset that depends on a context."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ActNorm(FlowTransform):
         eps: added to the standard deviation of the first batch.
 
     Raises:
-        ValueError: where an argument is out of its range, or the input's shape is wrong.
+        ValueError: if an argument is out of its range, or the input's shape is wrong.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -76,7 +76,7 @@ class ActNorm(FlowTransform):
             return False
         if is_traced() or self.initialised.is_meta or self.initialised.is_inference():
             return True
-        # Reading the flag waits for the device: once for each value it has had.
+        # Reading the flag makes the host wait for the device, so it is read once for each change of it.
         value = id(self.initialised), self.initialised._version
         if self._known != value:
             self._known = value if bool(self.initialised) else None

@@ -18,25 +18,25 @@ __all__ = ["Autoregressive"]
 
 
 class Autoregressive(FlowTransform):
-    r"""y_i = g(x_i; θ_i(x_j : rank j < rank i, c)): each element moves as those before it say.
+    r"""y_i = g(x_i; θ_i(x_j : rank j < rank i, c)): each element is changed given those before it.
 
-    The log-det is Σ log g′. *Forward* takes one pass, and *inverse* one for each rank: as it stands
-    the layer samples fast (an inverse autoregressive flow), and its `inv` scores fast (a masked
-    autoregressive flow). With two ranks it is a coupling.
+    The log-det is Σ log g′. *Forward* takes one pass, *inverse* one for each rank: the layer itself
+    samples fast (an inverse autoregressive flow), its `inv` scores fast (a masked autoregressive flow).
+    With two ranks it is a coupling.
 
     Kingma et al. 2016, arXiv:1606.04934; Papamakarios, Pavlakou & Murray 2017, arXiv:1705.07057.
 
     Args:
         elementwise: the monotone map g.
         conditioner: a module θ that maps x, and the context if there is one, to parameters of shape
-            (*batch, num_params, d), those of element i depending on lower-ranked elements only:
-            `pyro_flows.nn.MaskedNet`, say.
-        ranks: place of each of the d elements in the order; the conditioner's where None.
-        context_dim: length of the context vector that `conditioner` takes; our own nets tell by
-            themselves.
+            (*batch, num_params, d), or with the last two dimensions merged, such that those of element i
+            depend on lower-ranked elements only; for example a `pyro_flows.nn.MaskedNet`.
+        ranks: place of each of the d elements in the order; the conditioner's if None.
+        context_dim: length of the context vector that `conditioner` takes; not needed with the nets of
+            `pyro_flows.nn`, which know it.
 
     Raises:
-        ValueError: where shapes do not fit, or no ranks are known.
+        ValueError: if shapes do not fit, or no ranks are known.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -85,7 +85,7 @@ class Autoregressive(FlowTransform):
         self._check(y.shape, self.codomain_shape, 1)
         if hasattr(self.conditioner, "rank_by_rank"):
             return self._unrolled(y, context)
-        # Elements not yet known are zero, so that none of their values, or of its gradient, gets about.
+        # Elements not yet known are zero, so that neither their values nor their gradients have an effect.
         x = slope = torch.zeros_like(y)
         for rank in range(self.passes):
             found, found_slope = self.elementwise.inverse(y, self._params(x, context))
@@ -94,7 +94,7 @@ class Autoregressive(FlowTransform):
         return x, slope.sum(-1)
 
     def _unrolled(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Invert with a net that can go from rank to rank: all of them cost what one pass does."""
+        """Invert with a net that can be evaluated rank by rank: all ranks together cost one pass."""
         if context is not None:
             batch = torch.broadcast_shapes(y.shape[:-1], context.shape[:-1])
             y = y.expand(batch + y.shape[-1:])

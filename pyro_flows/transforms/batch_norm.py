@@ -36,7 +36,7 @@ class BatchNorm(FlowTransform):
         eps: ε, added to the variance.
 
     Raises:
-        ValueError: where an argument is out of its range, or the input's shape is wrong.
+        ValueError: if an argument is out of its range, or the input's shape is wrong.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -18,7 +18,7 @@ __all__ = ["Coupling", "coupling"]
 
 
 class Coupling(FlowTransform):
-    r"""y_passive = x_passive, y_active = g(x_active; θ(x_passive, c)): one half moves, the other says how.
+    r"""y_passive = x_passive, y_active = g(x_active; θ(x_passive, c)): one part is changed, given the other.
 
     The log-det is the sum of g's log-derivatives, log|det dy/dx| = Σ log g′. The conditioner runs
     once in each direction, since both see the same passive half.
@@ -27,16 +27,16 @@ class Coupling(FlowTransform):
     arXiv:1605.08803.
 
     Args:
-        partition: which part is read and which changed.
+        partition: which part is read (passive) and which is changed (active).
         elementwise: the monotone map g.
         conditioner: a module θ that maps the passive part, and the context if there is one, to
-            ``elementwise.num_params`` values for each active element: of shape
-            (*batch, num_params, *active) or with these two dimensions merged into one.
-        context_dim: length of the context vector that `conditioner` takes; our own nets tell by
-            themselves.
+            ``elementwise.num_params`` parameters for each active element, of shape
+            (*batch, num_params, *active), or with the event's dimensions merged into one.
+        context_dim: length of the context vector that `conditioner` takes; not needed with the nets of
+            `pyro_flows.nn`, which know it.
 
     Raises:
-        ValueError: where shapes do not fit.
+        ValueError: if shapes do not fit.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -59,7 +59,7 @@ class Coupling(FlowTransform):
         self.domain_shape = self.codomain_shape = partition.event_shape
         self.context_shape = context_shape_of(conditioner, context_dim)
         self._event_dim, self._active_dim = event_dim, partition.active_dim
-        # A map onto a part of the line may saturate, and its inverse not find what went in.
+        # A map onto an interval may saturate; its inverse then does not recover the input.
         self.reversible = elementwise.domain is elementwise.codomain is constraints.real
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -77,24 +77,25 @@ class Coupling(FlowTransform):
     def move(
         self, passive: Tensor, active: Tensor, context: Tensor | None = None, *, inverse: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the passive part, the moved active part and the log-det, not yet merged."""
+        """Apply the layer to the two parts of an event; return both, not yet merged, and the log-det."""
         params = self._params(passive, active, context)
         active, log_det = self._moved(active, params, inverse)
-        if context is not None:  # which may have more batch dimensions than the event
+        if context is not None:  # it may have more batch dimensions than the event
             cut = active.dim() - self._active_dim
             passive = passive.expand(active.shape[:cut] + passive.shape[passive.dim() - self._active_dim :])
         return passive, active, log_det
 
     def reverse(
-        self, passive: Tensor, arrived: Tensor, context: Tensor | None = None, *, inverse: bool = False
+        self, passive: Tensor, output: Tensor, context: Tensor | None = None, *, inverse: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the active part that `move` made `arrived` of, a new leaf, and what `move` makes of it.
+        """Recover the active input of `move` from its output, as a new leaf, and re-apply the layer.
 
-        The conditioner runs once, since the passive part is the same before and after.
+        Returns the active input, and the active output and log-det computed from it. The conditioner runs
+        once, since the passive part is the same on both sides.
         """
-        params = self._params(passive, arrived, context)
+        params = self._params(passive, output, context)
         with torch.no_grad():
-            active, _ = self._moved(arrived, params, not inverse)
+            active, _ = self._moved(output, params, not inverse)
         active = active.detach().requires_grad_()
         return active, *self._moved(active, params, inverse)
 
@@ -116,13 +117,13 @@ class Coupling(FlowTransform):
 def coupling(
     input_dim: int, hidden_dims: Sequence[int] | None = None, *, swap: bool = False, context_dim: int = 0
 ) -> Coupling:
-    """Return an affine coupling of halves with a dense net, under the name Pyro users expect.
+    """Return an affine coupling of halves with an MLP, under the name Pyro users expect.
 
     Args:
         input_dim: length of the event vector, at least 2.
-        hidden_dims: widths of the net's hidden layers; two of 10 × `input_dim` where None, as in
+        hidden_dims: widths of the net's hidden layers; two of 10 × `input_dim` if None, as in
             Pyro's `affine_coupling`.
-        swap: read the second half and change the first.
+        swap: change the first half given the second, not the second given the first.
         context_dim: length of the context vector, 0 for none.
     """
     partition, elementwise = Halves(input_dim, swap=swap), Affine()

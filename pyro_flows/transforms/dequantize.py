@@ -12,11 +12,11 @@ __all__ = ["Dequantize"]
 
 
 class Dequantize(FlowTransform):
-    r"""y = ⌊v⌋ in sampling; in scoring v = y + u with u ~ q(u|y) drawn anew, and log-det −log q(u|y).
+    r"""y = ⌊v⌋ in sampling; in scoring v = y + u with a new draw u ~ q(u|y), and log-det −log q(u|y).
 
-    The last part of a flow, next to the data, makes it a distribution of whole numbers 0 … L − 1:
-    its samples are whole, and its log_prob is one draw of a lower bound in expectation,
-    log P(y) ≥ E_q[log p(y + u) − log q(u|y)]. Drawing u once for all would let a flow learn it by heart.
+    As the last part of a flow, next to the data, it makes the flow a distribution of whole numbers
+    0 … L − 1: samples are whole, and log_prob is an unbiased draw of a lower bound,
+    log P(y) ≥ E_q[log p(y + u) − log q(u|y)]. With one fixed u for each y, a flow would overfit it.
 
     It is the one transform that is not a bijection: nothing is remembered of a sample when it is
     scored, no gradient passes through sampling, and the log-det of sampling, 0, says nothing of P(y).
@@ -27,13 +27,13 @@ class Dequantize(FlowTransform):
 
     Args:
         noise: q: a `Flow` over (0, 1)^event that takes an image of shape (*batch, *event), scaled to
-            (−1, 1), as its context; uniform noise where None. Couplings, then `LogitPixels(0.0, levels=1)`,
-            from a logistic base, start out as uniform noise.
+            (−1, 1), as its context; uniform noise if None. A flow of couplings and
+            `LogitPixels(0.0, levels=1)` with a logistic base starts out as uniform noise.
         levels: L, how many values a pixel can have.
         event_dim: dimensions of an event; 3 for images, 1 for vectors.
 
     Raises:
-        ValueError: where `levels` is below 2, or `noise` takes no context.
+        ValueError: if `levels` is below 2, or `noise` takes no context.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -56,7 +56,7 @@ class Dequantize(FlowTransform):
         self.noise, self.levels, self._event_dim = noise, levels, event_dim
         self.domain = constraints.independent(constraints.real, event_dim)
         self.codomain = constraints.independent(constraints.integer_interval(0, levels - 1), event_dim)
-        self.register_buffer("like", torch.empty(0), persistent=False)  # whole numbers come as bytes, too
+        self.register_buffer("like", torch.empty(0), persistent=False)  # its dtype serves for images of bytes
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x rounded down, within the levels, and 0."""

@@ -1,4 +1,4 @@
-"""Pyro's and torch's own transforms, made to look like ours inside a chain."""
+"""Pyro's and torch's own transforms as parts of a chain."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Foreign"]
 class Foreign(FlowTransform):
     """y = t(x) for a transform t of Pyro's or torch's; `Chain` wraps its foreign parts so.
 
-    Their caches serve values from before an optimiser step, so they are emptied before and after
-    each use. Parameters of modules inside t are registered.
+    Their caches would return values from before an optimiser step, so they are cleared before and
+    after each use. The parameters of modules inside t are registered.
 
     Args:
         transform: a `torch.distributions.Transform`, or one of Pyro's conditional transforms.
         context_dim: length of the context vector that a conditional transform takes.
 
     Raises:
-        TypeError: where `transform` is neither.
-        ValueError: where a conditional transform comes without `context_dim`.
+        TypeError: if `transform` is neither.
+        ValueError: if a conditional transform comes without `context_dim`.
 
     Example:
         >>> import torch, pyro.distributions as dist, pyro_flows as pf
@@ -48,7 +48,7 @@ class Foreign(FlowTransform):
         self.foreign = transform
         self.domain, self.codomain = transform.domain, transform.codomain
         self.bijective = transform.bijective
-        # What no module registers: modules inside plain transforms, and tensors for the memo to watch.
+        # Not registered by any module: modules inside plain transforms, and tensors, which the memo watches.
         inside = list(_inside(transform))
         self.constants = [value for value in inside if isinstance(value, Tensor)]
         self.inner = nn.ModuleList(m for m in inside if isinstance(m, nn.Module) and m is not transform)
@@ -70,7 +70,7 @@ class Foreign(FlowTransform):
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return t⁻¹(y) and its log-det."""
         transform = self._fresh(context)
-        x = transform._inv_call(y)  # making torch's inverse at the first look costs a second graph
+        x = transform._inv_call(y)  # `.inv` makes an attribute at its first use: a second graph
         log_det = -transform.log_abs_det_jacobian(x, y)
         self._empty()
         return x, log_det

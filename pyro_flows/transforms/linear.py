@@ -29,7 +29,7 @@ class Linear(FlowTransform):
         bias: whether there is a b, of one element a feature; it starts at zero.
 
     Raises:
-        ValueError: where the input does not have as many features as `matrix` has rows.
+        ValueError: if the input does not have as many features as `matrix` has rows.
 
     Example:
         >>> import torch, pyro_flows as pf

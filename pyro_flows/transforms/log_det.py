@@ -19,7 +19,7 @@ _MOST_TERMS = 2000
 
 
 class LogDet(Protocol):
-    """What a residual block asks of I + J."""
+    """How a residual block finds log det(I + J), and solves with I + J."""
 
     def __call__(self, g: Contraction, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return g(x) and log det(I + J) of shape (*batch,)."""
@@ -64,11 +64,11 @@ class Roulette:
     arXiv:1906.02735, sections 3.1 and 3.2.
 
     Args:
-        terms: how many terms are always there. More make less noise.
+        terms: how many terms are always summed; more of them make for less noise.
         stop: probability of ending after each further term.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     terms: int = 4
@@ -117,7 +117,7 @@ class _Solved(torch.autograd.Function):
 
 
 def _series(apply: _Linear, r: Tensor) -> Tensor:
-    """Return Σ (−J)^k r, as many terms as the precision tells apart."""
+    """Return Σ (−J)^k r, until further terms are below the precision."""
     if not r.numel():
         return r.clone()
     total = power = r

@@ -21,11 +21,11 @@ class LogitPixels(FlowTransform):
     end by L α / (1 − 2α). log(1 − p) is computed from the complement L − y, which keeps its digits at
     white down to α = 1e-6 in single precision.
 
-    α matters more than anything else in a model of images. An end of the scale that many pixels sit
-    at needs room, which a small α gives: take 1e-6 for pictures on a black or white background, such
-    as digits (held-out MNIST after 150 s of Real NVP: 1.37 bits/dim, against 1.72 with 0.05). Natural
-    images have no such spike; there 0.05, Real NVP's, keeps the ends from being stretched (RGB of
-    32 × 32 after 50 s of Glow: 4.23 bits/dim, against 4.50 with 1e-3).
+    α matters more than most choices in a model of images. If many pixels are exactly black or white, a
+    small α spreads them out: take 1e-6 for pictures on such a background, for example digits (held-out
+    MNIST after 150 s of Real NVP: 1.37 bits/dim, against 1.72 with 0.05). Natural images have no such
+    spike; for them 0.05, Real NVP's value, does not stretch the ends (RGB of 32 × 32 after 50 s of Glow:
+    4.23 bits/dim, against 4.50 with 1e-3).
 
     Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, arXiv:1605.08803,
     section 4.1.
@@ -36,7 +36,7 @@ class LogitPixels(FlowTransform):
         event_dim: dimensions of an event; 3 for images, 1 for vectors.
 
     Raises:
-        ValueError: where `alpha` or `levels` is out of its range.
+        ValueError: if `alpha` or `levels` is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -59,7 +59,7 @@ class LogitPixels(FlowTransform):
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return pixel values and Σ log dy/dx."""
-        # Kept inside the open interval, as far as numbers of this precision can tell.
+        # Kept inside the open interval, as closely as this precision allows.
         numbers = torch.finfo(x.dtype)
         inside = 1 - 4 * numbers.eps
         y = (x.sigmoid() - self.alpha) / self._slope

@@ -1,4 +1,4 @@
-"""The one-dimensional flow."""
+"""Monotone maps of each element by itself: the one-dimensional flow."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ __all__ = ["Monotone"]
 class Monotone(FlowTransform):
     r"""y_i = g(x_i; θ_i): a monotone map of each element by itself, log|det dy/dx| = Σ log g′.
 
-    θ is learned, or a net reads it from the context: the flow of one dimension, or of many
-    independent ones.
+    θ is learned, or a function of the context: a flow of one dimension, or of many independent ones.
 
     Args:
         elementwise: the monotone map g.
@@ -31,7 +30,7 @@ class Monotone(FlowTransform):
         context_dim: length of the context vector; needed with a conditioner.
 
     Raises:
-        ValueError: where shapes do not fit, or only one of conditioner and context is given.
+        ValueError: if shapes do not fit, or only one of conditioner and context is given.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -1,4 +1,4 @@
-"""Scales that each leave half of their channels to the noise."""
+"""The multiscale architecture: each scale leaves half of its channels to the noise."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Multiscale(FlowTransform):
     section 3.6.
 
     Args:
-        scales: transforms of images, finest first, that tell their shapes; each takes (base → data)
-            the channels that the next one's image and its own latent make together.
+        scales: transforms of images with known shapes, finest first; each maps (base → data) the channels
+            of the next scale's image and of its own latent together.
 
     Raises:
-        ValueError: where shapes do not fit, or channels cannot be halved.
+        ValueError: if shapes do not fit, or channels cannot be halved.
 
     Example:
         >>> import torch, pyro_flows as pf

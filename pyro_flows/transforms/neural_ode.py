@@ -20,7 +20,7 @@ __all__ = ["NeuralODE", "Penalties"]
 
 
 class Penalties(NamedTuple):
-    """How far the rows travel, and how much their surroundings are bent on the way: of shape (*batch,)."""
+    """∫ |v|² dt and ∫ |J ε|² dt along each row's path, both of shape (*batch,)."""
 
     kinetic: Tensor
     jacobian: Tensor
@@ -29,9 +29,9 @@ class Penalties(NamedTuple):
 class NeuralODE(FlowTransform):
     r"""y = x(1) where dx/dt = v(t, x, c) and x(0) = x; log|det dy/dx| = ∫₀¹ tr ∂v/∂x dt.
 
-    Scoring solves the same equation from 1 to 0. Both are right to the solver's tolerance, and invert
-    each other to it. A row that holds a NaN or an infinity gives NaN and stays out of the solve, where
-    it would stop an adaptive solver's steps.
+    Scoring solves the same equation from 1 to 0. Both are exact up to the solver's tolerance, and so is
+    the round trip. A row with a NaN or an infinity gives NaN; it is left out of the solve, since an
+    adaptive solver would take no further step with it.
 
     Chen, Rubanova, Bettencourt & Duvenaud, "Neural Ordinary Differential Equations", 2018,
     arXiv:1806.07366; Grathwohl, Chen, Bettencourt, Sutskever & Duvenaud, "FFJORD: Free-form Continuous
@@ -41,18 +41,19 @@ class NeuralODE(FlowTransform):
         field: v, a module called with t of shape () (or (*batch,) in flow matching), x of shape
             (*batch, d), and the context or None.
         input_dim: d.
-        solver: a part of `pyro_flows.ode`; `Adaptive()` where None, which needs torchdiffeq.
-        trace: how tr ∂v/∂x is found; `Exact()` where None. `Hutchinson()` makes log-densities random,
-            for training in many dimensions; this attribute can be set anew for an evaluation.
-        context_dim: length of the context vector that `field` takes; our own net tells by itself.
+        solver: a part of `pyro_flows.ode`; `Adaptive()` if None, which needs torchdiffeq.
+        trace: how tr ∂v/∂x is found; `Exact()` if None. `Hutchinson()` makes log-densities random,
+            for training in many dimensions; the attribute can be changed for an evaluation.
+        context_dim: length of the context vector that `field` takes; not needed with
+            `pyro_flows.nn.VelocityNet`, which knows it.
 
     Attributes:
         evaluations: how often the field was evaluated in the last solve, its adjoint's included (not
             counted in compiled code).
 
     Raises:
-        ImportError: where the solver needs torchdiffeq and it is missing.
-        ValueError: where shapes do not fit.
+        ImportError: if the solver needs torchdiffeq and it is missing.
+        ValueError: if shapes do not fit.
 
     Example:
         >>> import torch, pyro_flows as pf

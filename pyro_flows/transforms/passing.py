@@ -1,4 +1,4 @@
-"""One pass through layers: the value, the summed log-det, and the cut that mirrored couplings share."""
+"""One pass through the layers of a chain, in which couplings hand on an event in two parts."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Step(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A value that a coupling has left in two parts.
+    """An event that a coupling has left in two parts.
 
-    The next one, if it moves the other side of the same cut, takes them as they are: putting them
-    together and apart again was a tenth of a training step in two dimensions.
+    If the next coupling swaps the roles of the same parts, it takes them as they are: merging and splitting
+    again was a tenth of a training step in two dimensions.
     """
 
     partition: Partition
@@ -39,12 +39,12 @@ class Cut(NamedTuple):
 
 
 def whole(held: Tensor | Cut) -> Tensor:
-    """Put a value together."""
+    """Return a value with its parts merged."""
     return held.partition.merge(held.passive, held.active) if isinstance(held, Cut) else held
 
 
 def split(held: Tensor | Cut, partition: Partition) -> tuple[Tensor, Tensor]:
-    """Return the passive and the active part of a value."""
+    """Return the passive and the active part of a value, of which a mirrored cut only swaps the roles."""
     if isinstance(held, Cut) and partition.mirrors(held.partition):
         return held.active, held.passive
     return partition.split(whole(held))
@@ -53,7 +53,7 @@ def split(held: Tensor | Cut, partition: Partition) -> tuple[Tensor, Tensor]:
 def advance(
     step: Step, held: Tensor | Cut, context: Tensor | None, *, inverse: bool
 ) -> tuple[Tensor | Cut, Tensor]:
-    """Return what one step makes of a value, and its log-det."""
+    """Apply one step to a value; return the result and its log-det."""
     part = step.part
     given = part.routed(context)
     if isinstance(part, Coupling):
@@ -69,7 +69,7 @@ def advance(
 def run(
     steps: Sequence[Step], value: Tensor, context: Tensor | None, *, inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return what one step or more, in the order given, make of `value`, and the sum of their log-dets."""
+    """Apply steps, at least one, in the order given; return the result and the sum of their log-dets."""
     held, total = advance(steps[0], value, context, inverse=inverse)
     for step in steps[1:]:
         held, log_det = advance(step, held, context, inverse=inverse)

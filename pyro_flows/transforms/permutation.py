@@ -20,7 +20,7 @@ class Permutation(FlowTransform):
         order: integer tensor of shape (d,) with p, each of 0 … d − 1 once.
 
     Raises:
-        ValueError: where `order` is no permutation.
+        ValueError: if `order` is no permutation.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -31,11 +31,11 @@ class Planar(FlowTransform):
 
     Args:
         input_dim: length d of the event vector, at least 1.
-        conditioner: a module that maps the context to 2d + 1 values added to u, w and b; None for none.
+        conditioner: a module that maps the context to 2d + 1 values, which are added to u, w and b, or None.
         context_dim: length of the context vector; needed with a conditioner.
 
     Raises:
-        ValueError: where `input_dim` < 1, or only one of conditioner and context is given.
+        ValueError: if `input_dim` < 1, or only one of conditioner and context is given.
 
     Example:
         >>> import torch, pyro_flows as pf

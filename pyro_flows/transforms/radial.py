@@ -31,12 +31,12 @@ class Radial(FlowTransform):
 
     Args:
         input_dim: length d of the event vector, at least 1.
-        conditioner: a module that maps the context to d + 2 values added to z and to what α and β are made
-            of; None for none.
+        conditioner: a module that maps the context to d + 2 values, which are added to z and to the
+            unconstrained values of α and β, or None.
         context_dim: length of the context vector; needed with a conditioner.
 
     Raises:
-        ValueError: where `input_dim` < 1, or only one of conditioner and context is given.
+        ValueError: if `input_dim` < 1, or only one of conditioner and context is given.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -72,7 +72,7 @@ class Radial(FlowTransform):
         radius = torch.linalg.vector_norm(out, dim=-1)
         half = 0.5 * (radius - alpha - beta)
         root = (half * half + alpha * radius).sqrt()
-        # Each of the two formulas for r loses its digits where the other keeps them.
+        # Either formula for r loses digits for the sign of `half` for which the other keeps them.
         r = torch.where(half > 0, half + root, alpha * radius / (root + half.abs()))
         reach = alpha + r
         return z + out / (1 + beta / reach).unsqueeze(-1), -self._log_det(y, alpha, beta, reach)

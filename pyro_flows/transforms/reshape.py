@@ -20,7 +20,7 @@ class Reshape(FlowTransform):
         codomain_shape: event shape of y, the data side.
 
     Raises:
-        ValueError: where the numbers of elements differ.
+        ValueError: if the numbers of elements differ.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -18,9 +18,9 @@ __all__ = ["Residual"]
 class Residual(FlowTransform):
     r"""x = y + g(y) with a contraction g, log|det dx/dy| = log det(I + ∂g/∂y): scoring is explicit.
 
-    Sampling solves y = x − g(y) by iteration, which converges for any g of Lipschitz constant below 1,
-    and ends in a Newton step, which also gives it its gradient. For variational inference, where
-    sampling has to be fast, take `.inv`.
+    Sampling solves y = x − g(y) by fixed-point iteration, which converges if g has a Lipschitz constant
+    below 1. A last Newton step makes the solution differentiable. For variational inference, which
+    needs fast sampling, take `.inv`.
 
     Behrmann, Grathwohl, Chen, Duvenaud & Jacobsen, "Invertible Residual Networks", 2019,
     arXiv:1811.00995; Chen, Behrmann, Duvenaud & Jacobsen, "Residual Flows for Invertible Generative
@@ -28,16 +28,16 @@ class Residual(FlowTransform):
 
     Args:
         net: g.
-        log_det: how log det(I + ∂g/∂y) is found: `pyro_flows.transforms.Determinant()` where None, or
+        log_det: how log det(I + ∂g/∂y) is found: `pyro_flows.transforms.Determinant()` if None, or
             `pyro_flows.transforms.Roulette()`, which makes log-densities random, for many dimensions. The
-            attribute can be set anew for an evaluation.
+            attribute can be changed for an evaluation.
         tolerance: how far the last iteration may move an element, relative to 1 + |y|; None for the
             precision's eps^(3/4).
-        max_iterations: where to give up.
+        max_iterations: how many iterations to give up after.
 
     Raises:
-        ValueError: where an argument is out of its range, or the input's shape is wrong.
-        RuntimeError: in sampling, where the tolerance is not met.
+        ValueError: if an argument is out of its range, or the input's shape is wrong.
+        RuntimeError: in sampling, if the tolerance is not met.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -90,11 +90,11 @@ class Residual(FlowTransform):
     def _iterated(self, g: Contraction, x: Tensor) -> Tensor:
         tolerance = torch.finfo(x.dtype).eps ** 0.75 if self.tolerance is None else self.tolerance
         y = x - g(x)
-        open_rows = y.isfinite().all(-1, keepdim=True)  # others will come to nothing
+        open_rows = y.isfinite().all(-1, keepdim=True)  # NaNs and infinities never converge
         for _ in range(self.max_iterations):
             new = x - g(y)
             moved = ((new - y).abs() / (1 + new.abs())).amax(-1, keepdim=True)
-            # Where a row has arrived it stays, so that no row's value depends on the others.
+            # A row that has converged is left alone, so that no row's value depends on the others.
             y = torch.where(open_rows, new, y)
             open_rows = open_rows & (moved > tolerance)
             if y.is_meta or not bool(open_rows.any()):

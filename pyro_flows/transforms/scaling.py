@@ -22,7 +22,7 @@ class DiagonalScaling(FlowTransform):
         size: length of the event vector.
 
     Raises:
-        ValueError: where `size` is less than 1.
+        ValueError: if `size` is less than 1.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -29,7 +29,7 @@ class Squeeze(FlowTransform):
         alternating: use Real NVP's order.
 
     Raises:
-        ValueError: where a side is odd; the message names the size needed.
+        ValueError: if a side is odd; the message names the size needed.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -23,7 +23,7 @@ class Standardize(FlowTransform):
         std: σ > 0, of shape (d,).
 
     Raises:
-        ValueError: where the shapes differ, or a σ is not positive and finite.
+        ValueError: if the shapes differ, or a σ is not positive and finite.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -55,7 +55,7 @@ class Standardize(FlowTransform):
         """Return the transform that standardises `data`, of shape (rows, d).
 
         Raises:
-            ValueError: where a column is constant, or holds a NaN or an infinity.
+            ValueError: if a column is constant, or holds a NaN or an infinity.
         """
         return cls(data.mean(0), data.std(0))
 

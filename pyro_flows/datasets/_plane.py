@@ -1,4 +1,4 @@
-"""What all densities of the plane share."""
+"""What all densities of the plane have in common."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-__all__ = ["Planar"]
+__all__ = ["PlaneDensity"]
 
-Self = TypeVar("Self", bound="Planar")
+Self = TypeVar("Self", bound="PlaneDensity")
 
 
-class Planar(TorchDistribution):
+class PlaneDensity(TorchDistribution):
     r"""p(y) over points y of R², drawn and scored exactly.
 
-    A subclass writes `_draw` and `_log_density`. Parameters are numbers, so nothing is learned
-    here and samples carry no gradient; log_prob is differentiable in its points. A NaN in a row
+    A subclass writes `_draw` and `_log_density`. Parameters are plain numbers: nothing is learned, and
+    samples carry no gradient; log_prob is differentiable in its points. A NaN in a row
     gives NaN for that row only, and rows outside the support get −∞.
 
     Args:
         like: any floating-point tensor; samples have its dtype and device (by default torch's own).
 
     Raises:
-        TypeError: where `like` does not hold floating-point numbers.
+        TypeError: if `like` does not hold floating-point numbers.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own convention)
@@ -68,7 +68,7 @@ class Planar(TorchDistribution):
 
 
 def positive(**values: float) -> None:
-    """Raise a ValueError where one of the named numbers is not positive and finite."""
+    """Raise a ValueError if one of the named numbers is not positive and finite."""
     for name, value in values.items():
         if not 0 < value < float("inf"):
             raise ValueError(f"expected {name} > 0 and finite; got {value}")
