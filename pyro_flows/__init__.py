@@ -11,6 +11,7 @@ from . import (
     ode,
     partitions,
     plotting,
+    tables,
     training,
     transforms,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "real_nvp_image",
     "residual",
     "save_memory",
+    "tables",
     "training",
     "transforms",
     "update_statistics",

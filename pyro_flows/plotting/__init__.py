@@ -6,11 +6,13 @@ from .latents import attribute_arithmetic, interpolations, reconstructions, resa
 from .losses import loss_curve
 from .pair_grid import pairs
 from .plane import compare_2d, density, samples
+from .table import compare_tables
 
 __all__ = [
     "attribute_arithmetic",
     "calibration",
     "compare_2d",
+    "compare_tables",
     "density",
     "image_grid",
     "interpolations",

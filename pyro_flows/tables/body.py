@@ -1,0 +1,128 @@
+"""The part of a column whose numbers are in order and too many to list."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .normal import log_mass, log_normal
+from .scores import Scores
+from .values import Array
+
+if TYPE_CHECKING:
+    from .kinds import Kind
+
+__all__ = ["Body"]
+
+LARGEST = 2.0**62
+
+
+class Body:
+    """The distribution of a number x in (low, high), or of a whole number x ≥ low, before any flow.
+
+    A real number's normal score is g(t) with t = x, log(x − low), or the logit of x between its bounds. A
+    whole number k is the interval of scores from g(k) to g(k + 1).
+
+    Args:
+        scores: g.
+        low: the least value, −∞ for none.
+        high: the largest, ∞ for none; only beside a low one.
+        whole: whether numbers are whole.
+        origin: what is subtracted from x first, in the column's own precision.
+    """
+
+    def __init__(self, scores: Scores, *, low: float, high: float, whole: bool, origin: int | float) -> None:
+        self.scores, self.low, self.high, self.whole, self.origin = scores, low, high, whole, origin
+
+    @classmethod
+    def of(cls, x: Array, weights: Array, *, low: float, high: float, whole: bool) -> Body:
+        """Return the body of a column that holds the numbers `x`."""
+        if whole:
+            values, inverse = np.unique(x, return_inverse=True)
+            counts = np.bincount(inverse, weights)
+            seen = counts > 0
+            values, counts = values[seen], counts[seen]
+            origin = values[0].item()
+            shifted = (values - values[0]).astype(np.float64)
+            lowest = low - origin if math.isfinite(low) else low
+            scores = Scores.of_counts(shifted, counts, lowest=lowest)
+            return cls(scores, low=low, high=high, whole=True, origin=origin)
+        origin = float(np.median(x)) if math.isinf(low) else 0.0
+        body = cls(None, low=low, high=high, whole=False, origin=origin)  # type: ignore[arg-type]
+        body.scores = Scores.of(body._to_line(x)[0], weights, straight=math.isfinite(low))
+        return body
+
+    def encode(self, x: Array) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the lowest and highest score of each number, and its log-probability or log-density."""
+        if not self.whole:
+            line, slope = self._to_line(x)
+            z, log_slope = self.scores.forward(torch.from_numpy(line))
+            return z, z, log_slope + torch.from_numpy(slope) + log_normal(z)
+        k = torch.from_numpy((x - self.origin).astype(np.float64))
+        (lower, _), (upper, _) = self.scores.forward(k), self.scores.forward(k + 1)
+        lower = torch.where(torch.from_numpy(np.asarray(x <= self.low)), -math.inf, lower)
+        # Seconds of a century, say, lie closer than a difference of two probabilities can tell.
+        middle, log_slope = self.scores.forward(k + 0.5)
+        narrow = upper - lower < 1e-5
+        return lower, upper, torch.where(narrow, log_normal(middle) + log_slope, log_mass(lower, upper))
+
+    def decode(self, z: Tensor) -> Array:
+        """Return the numbers with these scores."""
+        t = self.scores.inverse(z).clamp(-LARGEST, LARGEST).numpy()
+        if self.whole:
+            k = np.floor(t).astype(np.int64) if isinstance(self.origin, int) else np.floor(t)
+            if math.isinf(self.low):
+                return k + self.origin
+            lowest = type(self.origin)(self.low)
+            if self.scores.knots[0] == lowest + 1 - self.origin:  # it reaches down to −∞
+                k[(z < self.scores.scores[0]).numpy()] = lowest - self.origin
+            return np.maximum(k + self.origin, lowest)
+        if math.isinf(self.low):
+            return t + self.origin
+        tiny, most = np.finfo(np.float64).tiny, np.finfo(np.float64).max
+        if math.isinf(self.high):
+            with np.errstate(over="ignore"):
+                return self.low + np.clip(np.exp(t), tiny, most)
+        x = self.low + (self.high - self.low) * torch.sigmoid(torch.from_numpy(t)).numpy()
+        inner: Array = np.clip(x, np.nextafter(self.low, self.high), np.nextafter(self.high, self.low))
+        return inner
+
+    def accepts(self, x: Array) -> Array:
+        """Tell which numbers are possible."""
+        if self.whole:
+            inside: Array = (x >= self.low) & (x == np.floor(x))
+            return inside
+        return (x > self.low) & (x < self.high) & np.isfinite(x)
+
+    def explain(self, kind: Kind) -> str:
+        """Return where most numbers lie."""
+        ends = self.decode(torch.tensor([-2.3263, 2.3263], dtype=torch.float64))  # 1 % and 99 %
+        if kind.unit is not None:
+            times = ends.astype(np.int64).astype(f"datetime64[{kind.unit}]")
+            return f"{times[0]} … {times[1]}"
+        return f"{ends[0]:.6g} … {ends[1]:.6g}"
+
+    def _to_line(self, x: Array) -> tuple[Array, Array]:
+        """Return t and log dt/dx."""
+        if math.isinf(self.low):
+            t = (x - self.origin).astype(np.float64)
+            return t, np.zeros_like(t)
+        above = np.log(x - self.low)
+        if math.isinf(self.high):
+            return above, -above
+        below = np.log(self.high - x)
+        return above - below, np.log(self.high - self.low) - above - below
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values to save."""
+        names = ("low", "high", "whole", "origin")
+        return {name: getattr(self, name) for name in names} | {"scores": self.scores.state()}
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> Body:
+        """Return the body that `state` is of."""
+        return cls(**{**state, "scores": Scores.of_state(state["scores"])})

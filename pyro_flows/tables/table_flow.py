@@ -1,0 +1,131 @@
+"""A flow of a data frame's rows."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..flow import Flow
+from ..loop import checkpoint
+from ..training import History
+from ..transform import FlowTransform
+from .cells import Cells
+from .schema import Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Family", "TableFlow"]
+
+Family = Callable[[int], FlowTransform]
+ROWS = 2**14  # evaluated at once
+
+
+class TableFlow:
+    """A distribution of rows of a data frame: a schema, and a flow of its rows' normal scores.
+
+    `pyro_flows.tables.fit` makes one. `flow` is an ordinary `Flow` that ends in `Cells`, over the rows that
+    `schema.encode` gives.
+
+    Args:
+        schema: what the columns are.
+        family: gives a transform of vectors when called with their length, as `pyro_flows.nsf` does.
+        history: what `fit` saw.
+    """
+
+    def __init__(self, schema: Schema, family: Family, history: History | None = None) -> None:
+        if not schema.dim:
+            raise ValueError("expected a column that varies; got constant columns only")
+        self.schema = schema
+        self.flow = Flow([family(schema.dim), Cells(schema.dim)])
+        self.history = history or History()
+
+    def log_prob(self, frame: pd.DataFrame, *, num_samples: int = 16, seed: int = 0) -> Tensor:
+        r"""Return each row's log-probability (of its listed and whole values) times density (of the others).
+
+        In nats and in the table's own units. A lower bound in expectation if cells are no real numbers,
+
+            log 1/K Σ_k p_flow(z_k) Π_j f_j(y_j) / φ(z_kj),   z_k within the row's cells,
+
+        which tightens as K grows (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519). A row with a cell
+        that cannot occur has −∞, and a warning tells in which columns.
+
+        Args:
+            frame: rows with the schema's columns, in any order; others are ignored.
+            num_samples: K.
+            seed: of the draws: equal rows at equal places have equal scores.
+
+        Returns:
+            A tensor of shape (rows,), in double precision.
+
+        Raises:
+            TypeError, ValueError: if a column is missing, or holds texts instead of numbers.
+        """
+        if num_samples < 1:
+            raise ValueError(f"expected num_samples ≥ 1; got {num_samples}")
+        rows = self.schema.encode(frame)
+        possible = rows[:, 2].isfinite().all(-1)
+        if not bool(possible.all()):
+            found = self.schema.impossible(frame)
+            told = ", ".join(f"{name} ({count})" for name, count in found.items())
+            warnings.warn(
+                f"{int((~possible).sum())} rows hold cells that the table cannot hold, and have a "
+                f"log-probability of −∞; by column: {told}",
+                stacklevel=2,
+            )
+        scores = rows.new_full((len(rows),), -math.inf)
+        scores[possible] = self.score(rows[possible], num_samples=num_samples, seed=seed)
+        return scores
+
+    def score(self, rows: Tensor, *, num_samples: int = 16, seed: int = 0) -> Tensor:
+        """Return the same of rows that `schema.encode` gave, all of which can occur."""
+        kind = next(self.flow.parameters())
+        parts = []
+        with torch.no_grad(), torch.random.fork_rng(devices=[kind.device] if kind.is_cuda else []):
+            torch.manual_seed(seed)
+            for chunk in rows.split(max(1, ROWS // num_samples)):
+                chunk = chunk.to(kind.device, kind.dtype)
+                draws = self.flow().log_prob(chunk.expand(num_samples, *chunk.shape)).double()
+                parts.append(draws.logsumexp(0) - math.log(num_samples))
+        return torch.cat(parts).to(rows.device) if parts else rows.new_empty(0)
+
+    def sample(self, count: int) -> pd.DataFrame:
+        """Return so many new rows, with the columns, types and categories of the table."""
+        with torch.no_grad():
+            return self.schema.decode(self.flow().sample((count,)).cpu())
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values and tensors, for `torch.load(weights_only=True)`."""
+        return {
+            "schema": self.schema.state(),
+            "flow": self.flow.state_dict(),
+            "history": vars(self.history),
+        }
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any], family: Family) -> TableFlow:
+        """Return the flow that `state` is of, in evaluation mode; `family` is the one that it had."""
+        model = cls(Schema.of_state(state["schema"]), family, History(**state["history"]))
+        model.flow.load_state_dict(state["flow"])
+        model.flow.eval()
+        return model
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, whole or not at all."""
+        checkpoint.save({"kind": "table flow", **self.state()}, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], family: Family) -> TableFlow:
+        """Read what `save` wrote; `family` is the one that the flow had.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is cut short, or is something else.
+        """
+        return cls.of_state(checkpoint.load(path, kind="table flow"), family)

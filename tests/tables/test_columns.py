@@ -1,0 +1,249 @@
+import datetime
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pyro_flows.tables import Kind, Schema
+from pyro_flows.tables.column import Column
+
+G = np.random.default_rng(0)
+COUNT = 400
+
+
+def gaps(values, dtype):
+    series = pd.Series(values, dtype=dtype)
+    series[::7] = None
+    return series
+
+
+def day(values):
+    return pd.Timestamp("2020-02-28") + pd.to_timedelta(values, unit="D")
+
+
+COLUMNS = {
+    # values: (the kind that is inferred, the column)
+    "real": ("real", pd.Series(G.normal(size=COUNT))),
+    "real, single precision": ("real", pd.Series(G.normal(size=COUNT).astype(np.float32))),
+    "real with gaps": ("real", gaps(G.normal(size=COUNT), float)),
+    "real, nullable": ("real", gaps(G.normal(size=COUNT), "Float64")),
+    "real with an atom": ("real", pd.Series(np.where(G.random(COUNT) < 0.3, 0.5, G.normal(size=COUNT)))),
+    "seconds since 1970": ("real", pd.Series(1.7e9 + 600 * G.random(COUNT))),
+    "positive": ("positive", pd.Series(G.lognormal(2, 2, size=COUNT))),
+    "positive with zeros": ("positive", pd.Series(np.maximum(0, G.normal(size=COUNT)))),
+    "fraction": ("fraction", pd.Series(G.beta(0.5, 2, size=COUNT))),
+    "fraction with both ends": ("fraction", pd.Series(np.clip(G.normal(0.5, 0.4, size=COUNT), 0, 1))),
+    "counts": ("integer", pd.Series(G.poisson(30, size=COUNT))),
+    "counts as floats with gaps": ("integer", gaps(G.poisson(30, size=COUNT), float)),
+    "counts, nullable": ("integer", gaps(G.poisson(30, size=COUNT), "Int64")),
+    "whole and negative": ("integer", pd.Series(G.integers(-500, 500, size=COUNT))),
+    "skewed counts": ("integer", pd.Series((G.pareto(1, size=COUNT) * 3).astype(np.int32))),
+    "large identifiers": ("integer", pd.Series(2**62 + G.integers(0, 10**6, size=COUNT))),
+    "levels": ("ordinal", pd.Series(G.choice([0.5, 2.5, 6.0], size=COUNT))),
+    "small whole numbers": ("ordinal", pd.Series(G.integers(1, 6, size=COUNT))),
+    "texts": ("categorical", pd.Series(G.choice(["red", "green", "blue, dark"], size=COUNT))),
+    "texts with gaps": ("categorical", gaps(G.choice(["red", "green"], size=COUNT), object)),
+    "many texts": ("categorical", pd.Series(G.integers(0, 150, size=COUNT)).astype(str)),
+    "categories": (
+        "categorical",
+        pd.Series(pd.Categorical(G.choice(["b", "a"], COUNT), ["b", "a", "never"], ordered=True)),
+    ),
+    "categories of numbers": ("categorical", pd.Series(G.integers(1, 4, size=COUNT)).astype("category")),
+    "categories with gaps": ("categorical", gaps(G.choice(["b", "a"], size=COUNT), "category")),
+    "Booleans": ("boolean", pd.Series(G.random(COUNT) < 0.3)),
+    "Booleans with gaps": ("boolean", gaps(G.random(COUNT) < 0.3, "boolean")),
+    "days": ("date", pd.Series(day(G.integers(0, 300, size=COUNT)))),
+    "days with gaps": ("date", gaps(day(G.integers(0, 300, size=COUNT)), "datetime64[ns]")),
+    "seconds": ("date", pd.Series(day(0) + pd.to_timedelta(G.integers(0, 10**8, size=COUNT), unit="s"))),
+    "times of a zone": ("date", pd.Series(day(G.integers(0, 300, size=COUNT))).dt.tz_localize("Europe/Oslo")),
+    "constant number": ("ordinal", pd.Series([2.5] * COUNT)),
+    "constant text": ("categorical", pd.Series(["x"] * COUNT)),
+    "nothing but gaps": ("ordinal", pd.Series([np.nan] * COUNT)),
+}
+
+
+def column_of(series, kind=None):
+    series = series.rename("c")
+    return Column.of(series, Kind.of(series, kind), np.ones(len(series)))
+
+
+def middle(lower, upper):
+    a, b = torch.special.ndtr(lower), torch.special.ndtr(upper)
+    flip = lower > 0
+    mean = torch.where(flip, torch.special.ndtr(-lower) + torch.special.ndtr(-upper), a + b) / 2
+    between = torch.where(flip, -torch.special.ndtri(mean), torch.special.ndtri(mean))
+    return torch.where(upper - lower < 1e-6, (lower + upper) / 2, between)
+
+
+@pytest.mark.parametrize(("kind", "series"), COLUMNS.values(), ids=COLUMNS)
+def test_cells_come_back_as_they_were(kind, series):
+    column = column_of(series)
+    assert column.kind.name == kind
+    saved = Column.of_state(column.state())
+    lower, upper, log_prob = column.encode(series.rename("c"))
+    assert bool(log_prob.isfinite().all())
+    assert bool((lower <= upper).all())
+    back = saved.decode(middle(lower, upper))
+    assert back.dtype == series.dtype
+    if kind in ("real", "positive", "fraction"):
+        pd.testing.assert_series_equal(back, series.rename("c"), rtol=1e-6)
+    else:
+        pd.testing.assert_series_equal(back, series.rename("c"))
+
+
+@pytest.mark.parametrize(("kind", "series"), COLUMNS.values(), ids=COLUMNS)
+def test_drawn_cells_can_be_scored(kind, series):
+    column = column_of(series)
+    drawn = column.decode(torch.randn(1000))
+    assert drawn.dtype == series.dtype
+    log_prob = column.encode(drawn)[2]
+    assert bool(log_prob.isfinite().all())
+    gap = float(series.isna().mean())
+    assert abs(float(drawn.isna().mean()) - gap) < 0.05
+
+
+def integral(series, low, high, count=200_001):
+    """Return the probability of the listed values, and the integral of the density over (low, high)."""
+    column = column_of(series)
+    x = np.linspace(low, high, count)[1:-1]
+    log_density = column.encode(pd.Series(x, name="c"))[2]
+    listed = [v for v in column.values if v is not None]
+    discrete = column.encode(pd.Series(listed, name="c", dtype=float))[2].exp().sum() if listed else 0.0
+    missing = math.exp(column.log_probs[0]) if column.values[:1] == [None] else 0.0
+    return float(discrete) + missing + float(log_density.exp().sum()) * (high - low) / (count - 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("real", -60, 60),
+        ("real with gaps", -60, 60),
+        ("positive with zeros", 0, 30),
+        ("fraction", 0, 1),
+        ("fraction with both ends", 0, 1),
+        ("seconds since 1970", 1.7e9 - 40_000, 1.7e9 + 40_000),
+    ],
+)
+def test_densities_integrate_to_one_in_the_tables_units(name, low, high):
+    assert integral(COLUMNS[name][1], low, high) == pytest.approx(1, abs=4e-3)
+
+
+@pytest.mark.parametrize(
+    "name", ["counts", "counts as floats with gaps", "whole and negative", "skewed counts"]
+)
+def test_probabilities_of_whole_numbers_sum_to_one(name):
+    series = COLUMNS[name][1]
+    column = column_of(series)
+    log_prob = column.encode(pd.Series(np.arange(-300_000, 300_000), name="c"))[2]
+    missing = math.exp(column.log_probs[0]) if column.values[:1] == [None] else 0.0
+    assert float(log_prob.exp().sum()) + missing == pytest.approx(1, abs=2e-3)
+
+
+def test_listed_values_have_the_probabilities_that_were_counted():
+    column = column_of(pd.Series(["a"] * 299 + ["b"] * 99 + [None] * 99))
+    log_prob = column.encode(pd.Series(["a", "b", None], name="c"))[2]
+    torch.testing.assert_close(log_prob.exp(), torch.tensor([299.5, 99.5, 99.5]).double() / 498.5)
+
+
+def test_rows_of_no_weight_tell_only_what_can_occur():
+    series = pd.Series(["a", "b", "a", None], name="c")
+    column = Column.of(series, Kind.of(series), np.array([1.0, 0.0, 1.0, 0.0]))
+    probabilities = dict(zip(column.values, column.log_probs.exp().tolist(), strict=True))
+    assert probabilities == pytest.approx({"a": 2.5 / 3.5, "b": 0.5 / 3.5, None: 0.5 / 3.5})
+
+
+IMPOSSIBLE = {
+    "a new category": ("texts", "purple"),
+    "a gap where there were none": ("real", None),
+    "a negative count": ("counts", -1),
+    "half a count": ("counts", 2.5),
+    "a negative size": ("positive", -0.5),
+    "a zero where there were none": ("positive", 0.0),
+    "a fraction above 1": ("fraction", 1.5),
+    "a new level": ("levels", 1.0),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_cannot_occur_has_no_probability(name, value):
+    series = COLUMNS[name][1]
+    given = pd.Series([series[0], value], name="c", dtype=object if isinstance(value, str) else float)
+    log_prob = column_of(series).encode(given)[2]
+    assert log_prob.isfinite().tolist() == [True, False]
+    assert float(log_prob[1]) == -math.inf
+
+
+@pytest.mark.parametrize(("name", "value"), [("counts", 10_000), ("real", 1e12), ("positive", 1e-20)])
+def test_what_was_never_seen_but_can_occur_is_improbable(name, value):
+    log_prob = column_of(COLUMNS[name][1]).encode(pd.Series([value], name="c"))[2]
+    assert -3000 < float(log_prob) < -10
+
+
+def test_objects_are_taken_for_what_they_are():
+    days = [datetime.date(2024, 1, i % 28 + 1) for i in range(60)]
+    found = {
+        "integer": pd.Series(list(range(60)), dtype=object),
+        "boolean": pd.Series([True, None, False] * 20, dtype=object),
+        "date": pd.Series(days, dtype=object),
+        "categorical": pd.Series(["1", 2, None] * 20, dtype=object),
+    }
+    assert {Kind.of(series.rename("c")).name for series in found.values()} == set(found)
+    assert Kind.of(pd.Series(["2024-01-02", "2024-01-03 10:00"], name="c")).unit == "s"
+    assert Kind.of(pd.Series(["2024-13-45"] * 3, name="c")).name == "categorical"
+
+
+BAD = {
+    "an unknown kind": (
+        pd.Series([1.0, 2.0]),
+        "colour",
+        ValueError,
+        "column c: expected a kind among ",
+    ),
+    "texts as numbers": (
+        pd.Series(["a", "b"]),
+        "real",
+        TypeError,
+        "for kind real; got 'a'",
+    ),
+    "dates as numbers": (
+        pd.Series(day([1, 2])),
+        "real",
+        TypeError,
+        "for kind real; got dates",
+    ),
+    "numbers as dates": (pd.Series([1.0, 2.0]), "date", TypeError, "column c: expected dates; got float64"),
+    "fractions as whole": (pd.Series([1.0, 2.5]), "integer", ValueError, "expected whole numbers; got 2.5"),
+    "negative as positive": (
+        pd.Series([1.0, -2.5]),
+        "positive",
+        ValueError,
+        r"within \(0.0, inf\)",
+    ),
+    "a constant as real": (
+        pd.Series([1.0, 1.0]),
+        "real",
+        ValueError,
+        "more than one value for kind real",
+    ),
+    "an infinity": (pd.Series([1.0, math.inf]), None, ValueError, "column c: row 2 holds an infinity"),
+    "complex numbers": (pd.Series([1j, 2.0]), None, TypeError, "expected real numbers; got complex128"),
+    "lists": (pd.Series([[1], [2]]), None, TypeError, "expected numbers, texts, Booleans or dates; got list"),
+    "identifiers": (pd.Series([f"id{i}" for i in range(50)]), None, ValueError, "50 texts, all different"),
+}
+
+
+@pytest.mark.parametrize(("series", "kind", "error", "message"), BAD.values(), ids=BAD)
+def test_columns_that_cannot_be_modelled(series, kind, error, message):
+    with pytest.raises(error, match=message):
+        column_of(series, kind)
+
+
+def test_kinds_can_be_set():
+    frame = pd.DataFrame(
+        {"zip": [1234, 5678] * 30, "size": np.arange(60) + 1.5, "id": [f"n{i}" for i in range(60)]}
+    )
+    schema = Schema.of(frame, {"zip": "categorical", "size": "real", "id": "categorical"})
+    assert [c.kind.name for c in schema.columns] == ["categorical", "real", "categorical"]
+    assert schema.columns[0].values == [1234, 5678]

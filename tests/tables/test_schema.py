@@ -1,0 +1,117 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pyro_flows.tables import Schema
+
+
+@pytest.fixture
+def frame():
+    g = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "length": np.where(g.random(200) < 0.2, np.nan, g.normal(size=200)),
+            "colour": g.choice(["red", "green"], size=200),
+            "always": "yes",
+            "count": g.poisson(40, size=200),
+        }
+    )
+
+
+def test_constant_columns_take_no_place(frame):
+    schema = Schema.of(frame)
+    assert schema.names == ["length", "colour", "always", "count"]
+    assert schema.varying == [0, 1, 3]
+    assert schema.encode(frame).shape == (200, 3, 3)
+    assert schema.decode(torch.randn(5, 3))["always"].tolist() == ["yes"] * 5
+
+
+def test_columns_are_found_by_name(frame):
+    schema = Schema.of(frame)
+    other = frame[["count", "always", "colour", "length"]].assign(more=1)
+    assert torch.equal(schema.encode(other), schema.encode(frame))
+
+
+def test_what_a_flow_draws_becomes_rows(frame):
+    schema = Schema.of(frame)
+    drawn = schema.decode(torch.randn(4, 2, 3, 3))  # (lower, upper, log f) of eight rows
+    assert drawn.shape == (8, 4)
+    assert drawn.dtypes.equals(frame.dtypes)
+
+
+def test_a_state_is_plain_and_complete(frame, tmp_path):
+    schema = Schema.of(frame)
+    torch.save(schema.state(), tmp_path / "schema.pt")
+    loaded = Schema.of_state(torch.load(tmp_path / "schema.pt", weights_only=True))
+    assert torch.equal(loaded.encode(frame), schema.encode(frame))
+    assert str(loaded) == str(schema)
+
+
+def test_kinds_are_printed(frame):
+    lines = str(Schema.of(frame)).splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["length", "real"],
+        ["colour", "categorical"],
+        ["always", "categorical"],
+        ["count", "integer"],
+    ]
+    assert "missing: " in lines[0]
+    assert "green, red (2)" in lines[1]
+
+
+def test_impossible_cells_are_counted(frame):
+    schema = Schema.of(frame)
+    changed = frame.assign(
+        colour=["blue", *frame["colour"][1:]], always=["yes", "no", "no", *frame["always"][3:]]
+    )
+    assert schema.impossible(changed) == {"colour": 1, "always": 2}
+    log_f = schema.encode(changed)[:, 2].sum(-1)
+    assert log_f[:3].tolist() == [-math.inf] * 3
+    assert bool(log_f[3:].isfinite().all())
+
+
+BAD = {
+    "no rows": (lambda f: Schema.of(f[:0]), ValueError, "with rows and columns; got 0 × 4"),
+    "no columns": (lambda f: Schema.of(f[[]]), ValueError, "expected a table with rows and columns"),
+    "one name twice": (
+        lambda f: Schema.of(f.set_axis([*"abca"], axis=1)),
+        ValueError,
+        "a twice",
+    ),
+    "kinds of no column": (lambda f: Schema.of(f, {"size": "real"}), ValueError, "expected kinds of columns"),
+    "a missing column": (
+        lambda f: Schema.of(f).encode(f[["length", "always"]]),
+        ValueError,
+        "got none named colour, count",
+    ),
+    "texts for numbers": (
+        lambda f: Schema.of(f).encode(f.assign(count="many")),
+        TypeError,
+        "column count: expected numbers; got texts",
+    ),
+    "numbers for texts": (
+        lambda f: Schema.of(f).encode(f.assign(colour=1)),
+        TypeError,
+        "column colour: expected texts; got numbers",
+    ),
+    "numbers for dates": (
+        lambda f: Schema.of(f.assign(count=pd.date_range("2020", periods=200))).encode(f),
+        TypeError,
+        "column count: expected dates; got int64",
+    ),
+    "too few weights": (
+        lambda f: Schema.of(f, weights=np.ones(3)),
+        ValueError,
+        "a weight ≥ 0 for each of 200",
+    ),
+    "no weight": (lambda f: Schema.of(f, weights=np.zeros(200)), ValueError, "some of them above 0"),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD.values(), ids=BAD)
+def test_errors_are_clear(call, error, message, frame):
+    with pytest.raises(error, match=message):
+        call(frame)

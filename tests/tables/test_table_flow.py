@@ -1,0 +1,210 @@
+import itertools
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pyro_flows as pf
+from pyro_flows.tables import Schema, TableFlow
+
+
+def perturbed(schema, family=pf.maf):
+    """A flow that is far from the identity."""
+    model = TableFlow(schema, lambda dim: family(dim, depth=2, hidden=(8,)))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.flow.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=generator))
+    return model
+
+
+def small_table():
+    g = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "c": g.choice(["a", "b", None], size=60, p=[0.5, 0.3, 0.2]),
+            "n": g.choice([1.5, 2.0, 7.0], size=60),
+            "yes": g.random(60) < 0.3,
+        }
+    )
+
+
+def test_probabilities_of_all_rows_sum_to_one():
+    frame = small_table()
+    model = perturbed(Schema.of(frame))
+    cells = [["a", "b", None], [1.5, 2.0, 7.0], [True, False]]
+    every = pd.DataFrame(list(itertools.product(*cells)), columns=list(frame))
+    exact = model.log_prob(every, num_samples=5000).exp()
+    assert float(exact.sum()) == pytest.approx(1, abs=0.01)
+    bound = torch.stack([model.log_prob(every, num_samples=1, seed=i) for i in range(100)])
+    assert float(bound.mean(0).exp().sum()) < 1  # E log ≤ log E
+    assert float(bound.exp().mean(0).sum()) == pytest.approx(1, abs=0.05)
+    frequencies = model.sample(10_000).fillna({"c": "gap"}).value_counts(normalize=True)
+    rows = every.fillna({"c": "gap"}).itertuples(index=False, name=None)
+    shares = [float(frequencies.get(row, 0.0)) for row in rows]
+    np.testing.assert_allclose(shares, exact, atol=0.015)  # what is drawn is what is scored
+
+
+def test_the_identity_scores_columns_independently_and_exactly():
+    frame = small_table().assign(x=np.random.default_rng(1).normal(size=60))
+    schema = Schema.of(frame)
+    model = TableFlow(schema, lambda dim: pf.real_nvp(dim, depth=1))
+    scores = model.log_prob(frame, num_samples=1)
+    torch.testing.assert_close(scores, schema.encode(frame)[:, 2].sum(-1), rtol=1e-5, atol=1e-4)
+
+
+def test_densities_integrate_to_one_over_all_columns():
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": 50 + 10 * g.normal(size=300), "c": g.choice(["a", "b"], size=300)})
+    model = perturbed(Schema.of(frame))
+    x = np.linspace(-300, 400, 1501)
+    total = 0.0
+    for c in "ab":
+        scores = model.log_prob(pd.DataFrame({"x": x, "c": c}), num_samples=64)
+        total += float(scores.exp().sum()) * (x[1] - x[0])
+    assert total == pytest.approx(1, abs=0.02)
+
+
+def test_real_numbers_are_scored_exactly():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)) * [1, 1e4], columns=["a", "b"])
+    model = perturbed(Schema.of(frame))
+    torch.testing.assert_close(
+        model.log_prob(frame, num_samples=1), model.log_prob(frame, num_samples=7, seed=5)
+    )
+
+
+def test_a_gap_in_an_independent_column_costs_its_probability():
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": g.normal(size=200), "y": g.normal(size=200)})
+    frame.loc[::4, "y"] = np.nan
+    schema = Schema.of(frame)
+    model = TableFlow(schema, lambda dim: pf.real_nvp(dim, depth=1))
+    row = pd.DataFrame({"x": [0.3], "y": [np.nan]})
+    alone = schema.columns[0].encode(row["x"])[2]
+    assert float(model.log_prob(row) - alone) == pytest.approx(math.log(50.5 / 201), abs=1e-4)
+
+
+def mixed(count=300):
+    g = np.random.default_rng(0)
+    size = g.normal(170, 10, size=count)
+    frame = pd.DataFrame(
+        {
+            "size": size,
+            "colour": pd.Categorical(np.where(size > 170, "red", "blue"), ["blue", "red", "green"]),
+            "visits": g.poisson(np.exp((size - 150) / 10)),
+            "born": pd.Timestamp("1990-01-01") + pd.to_timedelta(g.integers(0, 9000, count), unit="D"),
+            "member": size + g.normal(size=count) > 165,
+            "share": g.beta(2, 3, size=count),
+        }
+    )
+    frame.loc[g.random(count) < 0.2, "size"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    frame = mixed()
+    torch.manual_seed(0)
+    return frame, pf.tables.fit(frame, epochs=40, batch_size=64, learning_rate=5e-3, progress=False)
+
+
+def test_a_fit_learns_how_columns_hang_together(fitted):
+    frame, model = fitted
+    independent = float(model.schema.encode(frame)[:, 2].sum(-1).mean())
+    assert float(model.log_prob(frame).mean()) > independent + 0.8
+    drawn = model.sample(2000)
+    red = drawn["colour"] == "red"
+    assert drawn.loc[red, "visits"].mean() > 2 * drawn.loc[~red, "visits"].mean()
+
+
+def test_samples_have_the_tables_columns_types_and_categories(fitted):
+    frame, model = fitted
+    drawn = model.sample(500)
+    assert drawn.dtypes.equals(frame.dtypes)
+    assert list(drawn["colour"].cat.categories) == ["blue", "red", "green"]
+    assert abs(drawn["size"].isna().mean() - 0.2) < 0.08
+    assert (drawn["visits"] >= 0).all()
+    assert drawn["share"].between(0, 1).all()
+    assert bool(model.log_prob(drawn).isfinite().all())
+
+
+def test_history_is_in_the_tables_units(fitted):
+    frame, model = fitted
+    assert model.history.best_loss == pytest.approx(-float(model.log_prob(frame).mean()), abs=1.0)
+
+
+def test_an_odd_row_stands_out(fitted):
+    frame, model = fitted
+    odd = frame.iloc[:1].assign(visits=500, colour="blue", size=150.0)
+    scores = model.log_prob(pd.concat([frame, odd], ignore_index=True))
+    assert int(scores.argmin()) == len(frame)
+
+
+def test_what_cannot_occur_has_no_probability_and_is_told(fitted):
+    frame, model = fitted
+    given = frame.iloc[:3].assign(colour=["violet", *frame["colour"][1:3]], visits=[-1, 3, 3])
+    with pytest.warns(UserWarning, match=r"1 rows hold cells .* −∞; by column: colour \(1\), visits \(1\)"):
+        scores = model.log_prob(given)
+    assert scores.isfinite().tolist() == [False, True, True]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model.log_prob(frame[:0]).shape == (0,)
+
+
+def test_more_draws_tighten_the_bound(fitted):
+    frame, model = fitted
+    means = [float(model.log_prob(frame, num_samples=k).mean()) for k in (1, 8, 64)]
+    assert means == sorted(means)
+
+
+def test_saving_and_loading(fitted, tmp_path):
+    frame, model = fitted
+    model.save(tmp_path / "table.pt")
+    torch.load(tmp_path / "table.pt", weights_only=True)
+    loaded = TableFlow.load(tmp_path / "table.pt", pf.tables.column_by_column)
+    assert torch.equal(loaded.log_prob(frame), model.log_prob(frame))
+    assert loaded.history == model.history
+    torch.manual_seed(3)
+    first = loaded.sample(20)
+    torch.manual_seed(3)
+    pd.testing.assert_frame_equal(model.sample(20), first)
+
+
+@pytest.mark.parametrize("family", [pf.real_nvp, pf.nsf, pf.maf, pf.naf])
+def test_any_family_of_vectors_will_do(family):
+    frame = mixed(100)
+    model = pf.tables.fit(frame, family=lambda d: family(d, depth=1, hidden=(4,)), epochs=1, progress=False)
+    assert model.sample(3).shape == (3, 6)
+
+
+def test_one_column_is_a_table():
+    frame = pd.DataFrame({"n": np.random.default_rng(0).poisson(4, size=200)})
+    model = pf.tables.fit(frame, epochs=1, progress=False)
+    total = model.log_prob(pd.DataFrame({"n": np.arange(2000)}), num_samples=64).exp().sum()
+    assert float(total) == pytest.approx(1, abs=0.01)
+
+
+def test_errors_are_clear():
+    frame = mixed(50)
+    with pytest.raises(ValueError, match="a column that varies; got constant"):
+        pf.tables.fit(pd.DataFrame({"a": [1, 1, 1], "b": ["x"] * 3}), validation=0)
+    with pytest.raises(ValueError, match=r"enough rows to hold out 0\.1 of them; got 3"):
+        pf.tables.fit(frame[:3])
+    with pytest.raises(ValueError, match=r"a validation fraction in \[0, 1\); got 1"):
+        pf.tables.fit(frame, validation=1)
+    model = TableFlow(Schema.of(frame), pf.maf)
+    with pytest.raises(ValueError, match="num_samples ≥ 1; got 0"):
+        model.log_prob(frame, num_samples=0)
+
+
+def test_a_stopped_fit_resumes(tmp_path):
+    frame = small_table()
+    options = {"epochs": 2, "batch_size": 16, "progress": False}
+    torch.manual_seed(0)
+    whole = pf.tables.fit(frame, checkpoint=tmp_path / "run", **options)
+    torch.manual_seed(9)  # other weights, which the finished run's replace
+    again = pf.tables.fit(frame, checkpoint=tmp_path / "run", **options)
+    assert torch.equal(again.log_prob(frame), whole.log_prob(frame))
