@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from ..training import NonFiniteLoss, fit
+from .. import tables
+from ..training import NonFiniteLoss
 from .arguments import parse
 from .errors import InputError
-from .model import Model
-from .table import Table, check_output, read, write
+from .model import Model, family
+from .table import OUTPUTS, ROWS_AT_ONCE, check_output, read, read_in_parts, write
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["main"]
 
@@ -25,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     commands = {"fit": _fit, "score": _score, "sample": _sample, "plot": _plot, "demo": _demo}
     try:
-        commands[options.command](options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _one_line
+            commands[options.command](options)
     except (InputError, NonFiniteLoss, ImportError) as error:
         print(f"pyro-flows: {error}", file=sys.stderr)
         return 2
@@ -33,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("pyro-flows: stopped; a fit goes on with --resume", file=sys.stderr)
         return 130
     return 0
+
+
+def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"pyro-flows: {message}", file=sys.stderr)
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -44,16 +56,21 @@ def _fit(options: argparse.Namespace) -> None:
         if out.exists():
             raise InputError(f"{out}: is finished: no run to resume")
         print(f"{run}: no run to resume: starting one", file=sys.stderr)
-    table = read(options.data, key=options.key, columns=options.columns)
-    data = _checked(table, options)
+    given = {"depth": options.depth, "hidden": options.hidden and list(options.hidden)}
+    architecture = {name: value for name, value in given.items() if value is not None}
+    make = family(options.flow, architecture)
+    frame = read(
+        options.data, **_choice(options), drop=options.drop, texts=options.kinds.get("categorical", ())
+    )
+    kinds = {name: kind for kind, names in options.kinds.items() for name in names}
     torch.manual_seed(options.seed)
-    architecture = {"depth": options.depth, "hidden": list(options.hidden)}
-    model = Model.build(options.flow, architecture, table.columns, data)
     try:
-        history = fit(
-            model.flow,
-            data,
+        model = tables.fit(
+            frame,
+            family=make,
+            kinds=kinds,
             checkpoint=run,
+            on_schema=print if _is_first() else None,
             epochs=options.epochs,
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
@@ -67,100 +84,123 @@ def _fit(options: argparse.Namespace) -> None:
         raise InputError(
             f"{options.data}: {what}; nothing was saved: try a smaller --learning-rate"
         ) from error
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from error
-    if os.environ.get("RANK", "0") != "0":
+    except (ValueError, TypeError, OSError) as error:
+        text = str(error).splitlines()[0]
+        raise InputError(text if str(run) in text else f"{options.data}: {text}") from error
+    if not _is_first():
         return
-    model.history = history
-    model.save(options.out)
+    Model(options.flow, architecture, model).save(options.out)
     run.unlink(missing_ok=True)
+    history = model.history
     compiling = f", {history.compile_seconds:.0f} of them compiling" if options.compile else ""
     print(
-        f"{options.out}: {options.flow} of {len(table.columns)} columns, held-out log-density "
-        f"{-history.best_loss:.4f} nats after {history.steps} steps in {history.seconds:.0f} s{compiling}"
+        f"{options.out}: {options.flow} of {len(frame.columns)} columns, held-out log-likelihood "
+        f"{-history.best_loss:.4f} nats a row after {history.steps} steps in {history.seconds:.0f} s"
+        f"{compiling}"
     )
 
 
-def _checked(table: Table, options: argparse.Namespace) -> torch.Tensor:
-    rows, width = table.values.shape
-    if width < 2:
-        raise InputError(f"{options.data}: a flow of couplings needs at least two columns; got {width}")
-    if rows - round(rows * 0.1) < options.batch_size:
-        raise InputError(
-            f"{options.data}: {rows} rows, of which a tenth is held out, are fewer than a batch of "
-            f"{options.batch_size}: choose a smaller --batch-size"
-        )
-    if round(rows * 0.1) < 1:
-        raise InputError(f"{options.data}: {rows} rows are too few to hold out a tenth of them")
-    for name, column in zip(table.columns, table.values.T, strict=True):
-        if column.min() == column.max():
-            raise InputError(f"{options.data}: column {name} is constant: leave it out with --columns")
-        if not np.ptp(column) > 1e-5 * np.abs(column).max():
-            raise InputError(
-                f"{options.data}: column {name} varies too little beside its size for single precision: "
-                f"subtract {column.mean():.6g} from it first"
-            )
-    return _tensor(table, options)
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
-def _tensor(table: Table, options: argparse.Namespace) -> torch.Tensor:
-    data = torch.tensor(table.values, dtype=torch.get_default_dtype())
-    if not bool((data.abs() < 1e18).all()):  # its square is finite
-        raise InputError(f"{options.data}: a number is too large for single precision: rescale its column")
-    return data
+def _choice(options: argparse.Namespace) -> dict[str, Any]:
+    return {"key": options.key, "columns": options.columns, "rows": options.rows}
 
 
-def _matching(model: Model, options: argparse.Namespace) -> torch.Tensor:
-    columns = options.columns
-    table = read(options.data, key=options.key, columns=columns)
-    if columns is None and table.columns != model.columns and set(model.columns) <= set(table.columns):
-        table = read(options.data, key=options.key, columns=model.columns)
-    if len(table.columns) != len(model.columns):
-        raise InputError(
-            f"{options.data}: {len(table.columns)} columns; the model has {len(model.columns)}: "
-            f"{', '.join(model.columns[:20])}"
-        )
-    return _tensor(table, options)
+def _parts(model: tables.TableFlow, options: argparse.Namespace) -> Iterator[pd.DataFrame]:
+    """Yield the rows to be scored, with the model's columns."""
+    names = model.schema.names
+    texts = [c.name for c in model.schema.columns if any(isinstance(v, str) for v in c.values)]
+    for frame in read_in_parts(options.data, **_choice(options), texts=texts, at_once=ROWS_AT_ONCE):
+        if not set(names) <= set(frame.columns):
+            if len(frame.columns) != len(names) or not (options.columns or _unnamed(frame.columns, names)):
+                absent = [name for name in names if name not in frame.columns]
+                raise InputError(
+                    f"{options.data}: no column {absent[0]}; the model has {', '.join(names[:20])}"
+                )
+            frame.columns = names
+        yield frame
+
+
+def _unnamed(*sides: Sequence[str]) -> bool:
+    """Whether one table has only numbers for names, as arrays do."""
+    return any(list(names) == [str(i) for i in range(len(names))] for names in sides)
 
 
 def _score(options: argparse.Namespace) -> None:
     if options.out:
-        check_output(options.out, ".csv", ".npy")
-    model = Model.load(options.model)
-    data = _matching(model, options)
-    with torch.no_grad():
-        scores = torch.cat([model.flow().log_prob(rows) for rows in data.split(65536)]).double()
+        check_output(options.out, *OUTPUTS)
+    model = Model.load(options.model).table
+    sums = torch.zeros(3, dtype=torch.float64)  # of possible rows their count, scores and squares
+    rows = 0
+
+    def scored() -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
+        nonlocal rows
+        for frame in _parts(model, options):
+            try:
+                scores = model.log_prob(frame, num_samples=options.draws, seed=rows)
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{options.data}: {error}") from error
+            rows += len(scores)
+            possible = scores[scores.isfinite()]
+            sums[0] += len(possible)
+            sums[1] += possible.sum()
+            sums[2] += possible.square().sum()
+            yield pd.DataFrame({"log_prob": scores.numpy()})
+
     if options.out:
-        write(options.out, scores[:, None].numpy(), ["log_density"])
-    error = scores.std().item() / len(scores) ** 0.5 if len(scores) > 1 else float("nan")
-    print(f"{options.data}: mean log-density {scores.mean():.4f} ± {error:.4f} nats over {len(scores)} rows")
+        write(options.out, scored())
+    else:
+        for _ in scored():
+            pass
+    count, total, squares = sums.tolist()
+    mean = total / count if count else float("nan")
+    error = ((squares / count - mean**2) * count / (count - 1) / count) ** 0.5 if count > 1 else float("nan")
+    print(f"{options.data}: mean log-likelihood {mean:.4f} ± {error:.4f} nats over {count:.0f} rows")
 
 
 def _sample(options: argparse.Namespace) -> None:
-    check_output(options.out, ".csv", ".npy")
-    model = Model.load(options.model)
+    check_output(options.out, *OUTPUTS)
+    model = Model.load(options.model).table
     torch.manual_seed(options.seed)
+
+    def drawn() -> Iterator[pd.DataFrame]:
+        for first in range(0, options.number, ROWS_AT_ONCE):
+            yield model.sample(min(ROWS_AT_ONCE, options.number - first))
+
     try:
-        rows = model.flow().sample((options.number,)).numpy()
+        write(options.out, drawn())
     except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
+            raise InputError(f"{options.model}: sampling failed: {str(error).splitlines()[0]}") from error
         raise InputError(f"--number: {options.number} rows do not fit into memory") from error
-    write(options.out, rows, model.columns)
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory ran out: torch says so by a `RuntimeError` on a CPU, with these words."""
+    words = "not enough memory", "can't allocate memory", "out of memory"
+    return isinstance(error, MemoryError) or any(w in str(error) for w in words)
 
 
 def _plot(options: argparse.Namespace) -> None:
     from .. import plotting
 
     check_output(options.out)
-    model = Model.load(options.model)
-    data = _matching(model, options)
+    model = Model.load(options.model).table
     torch.manual_seed(options.seed)
-    samples = model.flow().sample((min(len(data), 5000),))
-    figure = plotting.pairs(data[:5000], samples, names=model.columns)
-    curve = plotting.loss_curve(model.history)
+    frame = next(_parts(model, options))[model.schema.names]
+    samples = model.sample(min(len(frame), 5000))
+    figures = {
+        "": plotting.compare_tables(frame[:5000], samples),
+        "-loss": plotting.loss_curve(model.history),
+    }
     out = Path(options.out)
     try:
-        figure.savefig(out)
-        curve.savefig(out.with_stem(out.stem + "-loss"))
+        for ending, figure in figures.items():
+            figure.savefig(out.with_stem(out.stem + ending))
     except (OSError, ValueError) as error:
         raise InputError(f"{options.out}: cannot be written: {error}") from error
 

@@ -25,6 +25,7 @@ __all__ = ["Family", "TableFlow"]
 
 Family = Callable[[int], FlowTransform]
 ROWS = 2**14  # evaluated at once
+VERSION = 1  # of the file's format
 
 
 class TableFlow:
@@ -118,7 +119,7 @@ class TableFlow:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
-        checkpoint.save({"kind": "table flow", **self.state()}, path)
+        checkpoint.save(self.state(), path, kind="table flow", version=VERSION)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], family: Family) -> TableFlow:
@@ -128,4 +129,4 @@ class TableFlow:
             FileNotFoundError: if there is no such file.
             ValueError: if it is cut short, or is something else.
         """
-        return cls.of_state(checkpoint.load(path, kind="table flow"), family)
+        return cls.of_state(checkpoint.load(path, kind="table flow", version=VERSION), family)

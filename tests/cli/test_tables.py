@@ -1,0 +1,170 @@
+"""Tables of every kind on the command line."""
+
+import gzip
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pyro_flows.cli.model import Model
+from pyro_flows.cli.table import read, read_in_parts
+
+from .test_cli import FAST, call
+
+
+def mixed(count=80):
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "size": g.normal(170, 10, size=count).round(3),
+            "colour": g.choice(["red", "green, dark"], size=count),
+            "visits": g.poisson(30, size=count),
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(g.integers(0, 300, count), unit="D"),
+            "member": g.random(count) < 0.4,
+        }
+    )
+    frame.loc[::9, "size"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    mixed().to_csv(folder / "table.csv", index=False)
+    assert call(f"fit {folder}/table.csv --out {folder}/model.pt {FAST}") == 0
+    return folder
+
+
+@pytest.fixture
+def folder(fitted, tmp_path, monkeypatch):
+    for name in ("table.csv", "model.pt"):
+        (tmp_path / name).write_bytes((fitted / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+WRITERS = {
+    "table.csv": lambda frame, path: frame.to_csv(path, index=False),
+    "table.tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+    "table.csv.gz": lambda frame, path: frame.to_csv(path, index=False),
+    "semicolons.csv": lambda frame, path: frame.to_csv(path, index=False, sep=";"),
+    "decimal-commas.csv": lambda frame, path: frame.to_csv(path, index=False, sep=";", decimal=","),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_tables_are_read_as_they_come(name, tmp_path):
+    WRITERS[name](mixed(), tmp_path / name)
+    table = read(str(tmp_path / name)).astype({"day": "datetime64[us]", "colour": object})
+    pd.testing.assert_frame_equal(table, mixed().astype({"day": "datetime64[us]", "colour": object}))
+
+
+def test_parquet(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.parquet").write_bytes(b"PAR1")
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        assert call(f"fit table.parquet --out model.pt {FAST}") == 2
+        assert "parquet files need pyarrow: pip install pyarrow\n" in capsys.readouterr().err
+        return
+    mixed().to_parquet("table.parquet", index=False)
+    pd.testing.assert_frame_equal(read("table.parquet"), mixed())
+
+
+def test_kinds_are_printed_and_can_be_set(folder, capsys):
+    assert call(f"fit table.csv --positive size --categorical visits --drop day --out new.pt {FAST}") == 0
+    kinds = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines()[:-1])
+    assert kinds == {
+        "size": "positive",
+        "colour": "categorical",
+        "visits": "categorical",
+        "member": "boolean",
+    }
+
+
+def test_samples_are_rows_of_the_same_columns_and_types(folder):
+    for name in ("samples.csv", "samples.tsv", "samples.csv.gz"):
+        assert call(f"sample model.pt -n 200 --out {name}") == 0
+    samples = read("samples.csv")
+    assert list(samples) == list(mixed())
+    assert set(samples["colour"]) <= {"red", "green, dark"}
+    assert samples["visits"].dtype == np.int64
+    assert samples["member"].dtype == bool
+    assert 0 < samples["size"].isna().sum() < 100
+    assert pd.to_datetime(samples["day"]).dt.year.between(2023, 2025).all()
+    for name in ("samples.tsv", "samples.csv.gz"):
+        pd.testing.assert_frame_equal(read(name), samples)
+
+
+def test_many_samples_are_written_part_by_part(folder, monkeypatch):
+    monkeypatch.setattr(sys.modules["pyro_flows.cli.main"], "ROWS_AT_ONCE", 64)
+    for name in ("samples.csv", "samples.csv.gz"):
+        assert call(f"sample model.pt -n 150 --out {name}") == 0
+        assert len(read(name)) == 150
+    with gzip.open("samples.csv.gz", "rt") as file:
+        assert sum(line.startswith("size,") for line in file) == 1
+
+
+def test_long_tables_are_scored_part_by_part(folder, monkeypatch):
+    assert call("score model.pt table.csv --out whole.csv --draws 400") == 0
+    monkeypatch.setattr(sys.modules["pyro_flows.cli.main"], "ROWS_AT_ONCE", 30)
+    assert [len(part) for part in read_in_parts("table.csv", at_once=30)] == [30, 30, 20]
+    assert call("score model.pt table.csv --out parts.csv --draws 400") == 0
+    whole, parts = (pd.read_csv(name)["log_prob"] for name in ("whole.csv", "parts.csv"))
+    np.testing.assert_allclose(parts, whole, atol=0.5)  # other draws
+
+
+def test_the_first_rows_only(folder):
+    assert call("score model.pt table.csv --rows 7 --out few.csv") == 0
+    assert len(pd.read_csv("few.csv")) == 7
+
+
+def test_scores_of_what_cannot_occur(folder, capsys):
+    odd = mixed()[["member", "day", "visits", "colour", "size"]]  # in another order
+    odd.loc[2, "colour"] = "violet"
+    odd.to_csv("odd.csv", index=False)
+    assert call("score model.pt odd.csv --out scores.csv") == 0
+    said = capsys.readouterr()
+    assert re.fullmatch(r"pyro-flows: 1 rows hold cells .*; by column: colour \(1\)\n", said.err)
+    assert "over 79 rows" in said.out
+    scores = pd.read_csv("scores.csv")["log_prob"]
+    assert np.flatnonzero(np.isinf(scores)).tolist() == [2]
+
+
+def test_texts_that_look_like_numbers_stay_texts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    codes = np.random.default_rng(0).choice(["01", "2", "x"], size=80)
+    pd.DataFrame({"code": codes, "n": np.arange(80)}).to_csv("table.csv", index=False)
+    assert call(f"fit table.csv --out model.pt {FAST}") == 0
+    (tmp_path / "new.csv").write_text("code,n\n01,3\n2,4\n")
+    assert call("score model.pt new.csv --out scores.csv") == 0
+    assert np.isfinite(pd.read_csv("scores.csv")["log_prob"]).all()
+
+
+def test_texts_cannot_be_written_as_an_array(folder, capsys):
+    assert call("sample model.pt -n 5 --out samples.npy") == 2
+    assert "samples.npy: column colour holds no numbers" in capsys.readouterr().err
+
+
+def test_plots_of_mixed_tables(folder):
+    assert call("plot model.pt table.csv --out plot.png") == 0
+    assert all((folder / name).stat().st_size > 5000 for name in ("plot.png", "plot-loss.png"))
+
+
+def test_gaps_constants_absurd_and_far_off_numbers_are_no_obstacle(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"a": g.normal(size=80), "b": 1e9 + g.normal(size=80), "c": 7, "d": g.normal(size=80)}
+    )
+    frame.loc[3, "a"], frame.loc[5, "d"] = 1e300, np.nan
+    frame.to_csv("table.csv", index=False)
+    assert call(f"fit table.csv --out model.pt {FAST}") == 0
+    scores = Model.load("model.pt").table.log_prob(frame)
+    assert bool(scores.isfinite().all())
+    assert int(scores.argmin()) == 3
+    drawn = Model.load("model.pt").table.sample(100)
+    assert 0.3 < (drawn["b"] - 1e9).std() < 3
