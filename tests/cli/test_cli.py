@@ -155,7 +155,7 @@ def test_a_compiled_fit_says_what_it_cost(folder, capsys, monkeypatch):
         return pf.fit(*args, compile="aot_eager" if compile else False, **options)  # needs no C++
 
     monkeypatch.setattr(sys.modules["pyro_flows.tables.fit"], "fit_flow", fit)
-    assert call(f"fit table.csv --out new.pt {FAST} --compile") == 0
+    assert call(f"fit table.csv --flow real_nvp --out new.pt {FAST} --compile") == 0
     assert re.search(r"after 6 steps in \d+ s, \d+ of them compiling\n$", capsys.readouterr().out)
 
 
@@ -220,7 +220,7 @@ def test_resume_starts_where_nothing_was_saved_yet(folder, capsys):
 
 def test_killed_with_nine_and_resumed(folder):
     """The whole of it from outside: a process killed by SIGKILL, then another with --resume."""
-    line = "fit table.csv --depth 2 --hidden 4 --epochs 200 --batch-size 16 --out"
+    line = "fit table.csv --flow real_nvp --depth 2 --hidden 4 --epochs 150 --batch-size 16 --out"
     program = [sys.executable, "-m", "pyro_flows"]
     process = subprocess.Popen([*program, *line.split(), "new.pt"], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
