@@ -21,7 +21,7 @@ from peers import markdown
 from torch import Tensor, nn
 
 import pyro_flows as pf
-from pyro_flows.training import FlowMatching, late, negative_log_likelihood, optimal_transport
+from pyro_flows.training import FlowMatching, negative_log_likelihood, optimal_transport
 
 ROWS = 100_000
 
@@ -50,15 +50,15 @@ class Stage:
 
 
 NARROW, WIDE = (64, 64), (128, 128, 128)
-AVERAGED = Stage(FlowMatching(times=late, averaged=True), 5000, 512, 5e-3)
+AVERAGED = Stage(FlowMatching(), 5000, 512, 5e-3)
 METHODS: dict[str, tuple[tuple[int, ...], list[Stage]]] = {
     "likelihood": (NARROW, [Stage(negative_log_likelihood, 2400, 256, 3e-3)]),
-    "matching": (WIDE, [Stage(FlowMatching(), 5000, 512, 5e-3)]),
-    "matching, late": (WIDE, [Stage(FlowMatching(times=late), 5000, 512, 5e-3)]),
+    "matching": (WIDE, [Stage(FlowMatching(late=False, averaged=False), 5000, 512, 5e-3)]),
+    "matching, late": (WIDE, [Stage(FlowMatching(averaged=False), 5000, 512, 5e-3)]),
     "matching, late, averaged": (WIDE, [AVERAGED]),
     "matching, late, transport": (
         WIDE,
-        [Stage(FlowMatching(optimal_transport, times=late), 5000, 256, 5e-3)],
+        [Stage(FlowMatching(optimal_transport), 5000, 256, 5e-3)],
     ),
     "averaged, then likelihood": (WIDE, [AVERAGED, Stage(negative_log_likelihood, 390, 256, 5e-4)]),
 }

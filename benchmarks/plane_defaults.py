@@ -66,7 +66,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Continuous:
-    """A continuous flow. spread and gain: what multiplies the first layer's start, and the last layer."""
+    """A continuous flow, with the velocity net's arguments."""
 
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
@@ -87,72 +87,59 @@ class Continuous:
         return [pf.transforms.NeuralODE(field, 2, solver=self.solver or pf.ode.RungeKutta(8))]
 
 
-def _late(u: torch.Tensor) -> torch.Tensor:
-    return 1 - u * u
-
-
 def matching(averaged: bool = True, late: bool = True) -> Callable:
-    return pf.training.FlowMatching(times=_late if late else None, averaged=averaged)
+    return pf.training.FlowMatching(late=late, averaged=averaged)
 
 
-AFTER = Continuous(activation="silu", spread=3.0, gain=3.0)
+def smooth(spread: float, gain: float, hidden: tuple[int, ...] = (64, 64), **options: object) -> Continuous:
+    return Continuous(hidden, "silu", spread, gain, **options)
+
+
 VARIANTS: dict[str, dict[str, tuple]] = {
     "residual": {
         "default": (lambda: [pf.residual(2)],),
         "now": (Residual(),),
-        "β 5": (Residual(sharpness=5.0),),
         "β 20": (Residual(sharpness=20.0),),
-        "unit, β 5": (Residual(sharpness=5.0, start="unit"),),
         "unit, β 20": (Residual(sharpness=20.0, start="unit"),),
-        "orthogonal, β 5": (Residual(sharpness=5.0, start="orthogonal"),),
-        "orthogonal, β 10": (Residual(sharpness=10.0, start="orthogonal"),),
         "orthogonal, β 20": (Residual(sharpness=20.0, start="orthogonal"),),
         "orthogonal, β 50": (Residual(sharpness=50.0, start="orthogonal"),),
+        "unit, β 50": (Residual(sharpness=50.0, start="unit"),),
         "orthogonal, β 10, norm": (Residual(sharpness=10.0, start="orthogonal", norm=True),),
         "orthogonal, β 20, norm": (Residual(sharpness=20.0, start="orthogonal", norm=True),),
         "orthogonal, β 20, norm, 16": (Residual(16, sharpness=20.0, start="orthogonal", norm=True),),
         "orthogonal, β 20, norm, one layer": (Residual(8, (128,), 20.0, "orthogonal", True),),
         "orthogonal, β 20, norm, three": (Residual(8, (64,) * 3, 20.0, "orthogonal", True),),
         "unit, β 20, norm": (Residual(sharpness=20.0, start="unit", norm=True),),
-        "norm": (Residual(norm=True),),
         "normflows": (None,),
     },
     "ffjord": {
         "default": (lambda: [pf.ffjord(2)],),
-        "tanh": (Continuous(),),
-        "silu": (Continuous(activation="silu"),),
-        "tanh, spread 3": (Continuous(spread=3.0),),
-        "silu, spread 3": (Continuous(activation="silu", spread=3.0),),
-        "silu, spread 2, gain 3": (Continuous(activation="silu", spread=2.0, gain=3.0),),
-        "silu, spread 3, gain 3": (AFTER,),
+        "tanh, spread 1, gain 1": (Continuous(),),
+        "spread 1, gain 1": (smooth(1, 1),),
+        "spread 3, gain 1": (smooth(3, 1),),
+        "spread 3, gain 2": (smooth(3, 2),),
+        "spread 3, gain 3": (smooth(3, 3),),
+        "spread 3, gain 5": (smooth(3, 5),),
+        "spread 5, gain 3": (smooth(5, 3),),
         "tanh, spread 3, gain 3": (Continuous(spread=3.0, gain=3.0),),
-        "silu, spread 5, gain 3": (Continuous(activation="silu", spread=5.0, gain=3.0),),
-        "silu, spread 3, gain 10": (Continuous(activation="silu", spread=3.0, gain=10.0),),
-        "silu, spread 3, gain 3, 6 steps": (
-            Continuous(activation="silu", spread=3.0, gain=3.0, solver=pf.ode.RungeKutta(6)),
-        ),
-        "silu, spread 3, gain 3, adaptive": (
-            Continuous(activation="silu", spread=3.0, gain=3.0, solver=pf.ode.Adaptive()),
-        ),
-        "silu, spread 3, gain 3, 128": (Continuous((128, 128), "silu", 3.0, 3.0),),
+        "spread 3, gain 3, 6 steps": (smooth(3, 3, solver=pf.ode.RungeKutta(6)),),
+        "spread 3, gain 3, adaptive": (smooth(3, 3, solver=pf.ode.Adaptive()),),
     },
     "matching": {
         "default": (lambda: [pf.ffjord(2)], pf.training.FlowMatching()),
-        "tanh, plain": (Continuous(), matching(False, False)),
-        "tanh": (Continuous(), matching()),
-        "silu": (Continuous(activation="silu"), matching()),
-        "silu, spread 3": (Continuous(activation="silu", spread=3.0), matching()),
-        "silu, gain 3": (Continuous(activation="silu", gain=3.0), matching()),
-        "silu, spread 3, gain 3": (AFTER, matching()),
-        "silu, spread 3, gain 3, plain": (AFTER, matching(False, False)),
-        "silu, spread 3, gain 3, late": (AFTER, matching(False)),
-        "silu, spread 3, gain 3, averaged": (AFTER, matching(True, False)),
-        "silu, spread 5, gain 3": (Continuous(activation="silu", spread=5.0, gain=3.0), matching()),
-        "silu, spread 3, gain 10": (Continuous(activation="silu", spread=3.0, gain=10.0), matching()),
-        "tanh, spread 3, gain 3": (Continuous(spread=3.0, gain=3.0), matching()),
-        "silu, spread 3, gain 3, 128": (Continuous((128, 128), "silu", 3.0, 3.0), matching()),
-        "silu, spread 3, gain 3, 3 × 64": (Continuous((64, 64, 64), "silu", 3.0, 3.0), matching()),
-        "silu, spread 3, gain 3, 5 frequencies": (Continuous((64, 64), "silu", 3.0, 3.0, 5), matching()),
+        "spread 1, gain 1": (smooth(1, 1), matching()),
+        "spread 3, gain 1": (smooth(3, 1), matching()),
+        "spread 3, gain 3": (smooth(3, 3), matching()),
+        "spread 3, gain 5": (smooth(3, 5), matching()),
+        "spread 5, gain 5": (smooth(5, 5), matching()),
+        "spread 3, gain 10": (smooth(3, 10), matching()),
+        "tanh, spread 3, gain 5": (Continuous(spread=3.0, gain=5.0), matching()),
+        "spread 3, gain 5, 128": (smooth(3, 5, (128, 128)), matching()),
+        "spread 3, gain 5, 3 × 64": (smooth(3, 5, (64, 64, 64)), matching()),
+        "spread 3, gain 5, 5 frequencies": (smooth(3, 5, frequencies=5), matching()),
+        "spread 3, gain 5, plain": (smooth(3, 5), matching(False, False)),
+        "spread 3, gain 5, late": (smooth(3, 5), matching(False)),
+        "spread 3, gain 5, averaged": (smooth(3, 5), matching(True, False)),
     },
     "families": {
         "real_nvp": (lambda: [pf.real_nvp(2)],),

@@ -24,7 +24,7 @@ class Affine(Elementwise):
         max_log_scale: the bound b > 0.
 
     Raises:
-        ValueError: where `max_log_scale` is not positive.
+        ValueError: if `max_log_scale` is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -29,7 +29,7 @@ class CircularRationalQuadratic(Elementwise):
         min_slope: slopes at knots lie within (min_slope, 1 / min_slope).
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf

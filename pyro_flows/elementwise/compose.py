@@ -16,7 +16,7 @@ class Compose(Elementwise):
         maps: g_1, …, g_n.
 
     Raises:
-        ValueError: where there is no map.
+        ValueError: if there is no map.
 
     Example:
         >>> import torch, pyro_flows as pf

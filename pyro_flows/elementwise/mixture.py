@@ -89,7 +89,7 @@ class Mixture(Elementwise):
         standard: F: `pyro_flows.elementwise.Logistic` or `pyro_flows.elementwise.Gaussian`.
 
     Raises:
-        ValueError: where `components` is less than 1.
+        ValueError: if `components` is less than 1.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -129,7 +129,7 @@ class MixtureCDF(Elementwise):
         standard: F: `pyro_flows.elementwise.Logistic` or `pyro_flows.elementwise.Gaussian`.
 
     Raises:
-        ValueError: where `components` is less than 1.
+        ValueError: if `components` is less than 1.
 
     Example:
         >>> import torch, pyro_flows as pf

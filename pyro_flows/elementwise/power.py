@@ -26,7 +26,7 @@ class PowerTails(Elementwise):
         max_log_power: the bound b > 0.
 
     Raises:
-        ValueError: where `max_log_power` is not positive.
+        ValueError: if `max_log_power` is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf

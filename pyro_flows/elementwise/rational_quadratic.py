@@ -18,7 +18,7 @@ class RationalQuadratic(Elementwise):
     r"""y = a monotone spline of K rational-quadratic bins within [−B, B], y = x outside.
 
     Widths, heights and inner slopes are free; the outer slopes are 1, so that the tails join
-    smoothly. The inverse is closed too. 3K − 1 params: K widths, K heights (both through a softmax)
+    smoothly. The inverse has a closed form too. 3K − 1 params: K widths, K heights (both through a softmax)
     and the logarithms of K − 1 slopes, bounded smoothly.
 
     Durkan, Bekasov, Murray & Papamakarios, "Neural Spline Flows", 2019, arXiv:1906.04032.
@@ -30,7 +30,7 @@ class RationalQuadratic(Elementwise):
         min_slope: slopes at knots lie within (min_slope, 1 / min_slope).
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -36,7 +36,7 @@ def invert(g: Map, y: Tensor, params: Tensor, low: Tensor, high: Tensor) -> Tens
     # Each Newton step from a root doubles the order of the derivatives that are right: after two, three.
     for _ in range(2):
         value, log_slope = g(x, params)
-        # Where the map is flat the root is any point there: a slope, but no step, comes of it.
+        # If the map is flat, any point there is a root: it contributes a slope, but no step.
         step = (y - value) * (-log_slope).clamp(max=_LOG_STEEPEST).exp()
         x = x + torch.where(step.abs() <= 1e-3 * (1 + x.abs()), step, step - step.detach())
     return x

@@ -77,14 +77,14 @@ def maf(
         hidden: widths of each net's hidden layers.
         context_dim: length of the context vector, 0 for none.
         activation: the nets' nonlinearity.
-        elementwise: the map g; `pyro_flows.elementwise.Affine` where None.
+        elementwise: the map g; `pyro_flows.elementwise.Affine` if None.
         norm: what stands next to each layer, on its data side, called with `input_dim`: None,
             `pyro_flows.transforms.BatchNorm` or `pyro_flows.transforms.ActNorm`.
         passes: how many groups of consecutive elements depend on each other, and passes sampling
-            takes: `input_dim` where None, 2 for a coupling.
+            takes: `input_dim` if None, 2 for a coupling.
 
     Raises:
-        ValueError: where `input_dim`, `depth` or `passes` is out of its range.
+        ValueError: if `input_dim`, `depth` or `passes` is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -122,12 +122,12 @@ def iaf(
         hidden: widths of each net's hidden layers.
         context_dim: length of the context vector, 0 for none.
         activation: the nets' nonlinearity.
-        elementwise: the map g; `pyro_flows.elementwise.Affine` where None.
+        elementwise: the map g; `pyro_flows.elementwise.Affine` if None.
         norm: what stands next to each layer, on its data side, called with `input_dim`.
-        passes: how many groups of consecutive elements depend on each other; `input_dim` where None.
+        passes: how many groups of consecutive elements depend on each other; `input_dim` if None.
 
     Raises:
-        ValueError: where `input_dim`, `depth` or `passes` is out of its range.
+        ValueError: if `input_dim`, `depth` or `passes` is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -168,7 +168,7 @@ def naf(
         norm: what stands next to each layer, on its data side, called with `input_dim`.
 
     Raises:
-        ValueError: where `input_dim`, `depth` or `components` is out of its range.
+        ValueError: if `input_dim`, `depth` or `components` is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -35,12 +35,12 @@ def ffjord(
         hidden: widths of the net's hidden layers. With one or two the exact trace is cheap in any dimension.
         context_dim: length of the context vector, 0 for none.
         activation: the net's nonlinearity, a smooth one.
-        solver: a part of `pyro_flows.ode`; `Adaptive()` where None, which needs torchdiffeq.
-        trace: `pyro_flows.ode.Exact()` where None, or `Hutchinson()`.
+        solver: a part of `pyro_flows.ode`; `Adaptive()` if None, which needs torchdiffeq.
+        trace: `pyro_flows.ode.Exact()` if None, or `Hutchinson()`.
 
     Raises:
-        ImportError: where the solver needs torchdiffeq and it is missing.
-        ValueError: where `input_dim` < 1 or `hidden` is empty.
+        ImportError: if the solver needs torchdiffeq and it is missing.
+        ValueError: if `input_dim` < 1 or `hidden` is empty.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -47,7 +47,7 @@ def couplings(
 
 
 def normed(layers: Sequence[FlowTransform], norm: Norm, input_dim: int) -> Chain:
-    """Chain layers, each with a norm on its data side where there is one."""
+    """Chain layers, each with a norm on its data side if there is one."""
     return Chain(layers if norm is None else [part for layer in layers for part in (layer, norm(input_dim))])
 
 
@@ -72,7 +72,7 @@ def nice(
         activation: the conditioners' nonlinearity.
 
     Raises:
-        ValueError: where `input_dim` < 2 or `depth` < 1.
+        ValueError: if `input_dim` < 2 or `depth` < 1.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -107,13 +107,13 @@ def real_nvp(
         hidden: widths of each conditioner's hidden layers.
         context_dim: length of the context vector, 0 for none.
         activation: the conditioners' nonlinearity.
-        elementwise: the map of each coupling; `pyro_flows.elementwise.Affine` where None. A smaller
+        elementwise: the map of each coupling; `pyro_flows.elementwise.Affine` if None. A smaller
             `max_log_scale` of it is gentler on rows far from the rest.
         norm: what stands between the couplings and next to the data, called with `input_dim`: None,
             `pyro_flows.transforms.BatchNorm` or `pyro_flows.transforms.ActNorm`.
 
     Raises:
-        ValueError: where `input_dim` < 2 or `depth` < 1.
+        ValueError: if `input_dim` < 2 or `depth` < 1.
 
     Example:
         >>> import torch, pyro_flows as pf

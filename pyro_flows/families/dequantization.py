@@ -35,7 +35,7 @@ def variational_dequantize(
         width: channels inside each coupling's net.
 
     Raises:
-        ValueError: where a side is odd, or an argument is out of its range.
+        ValueError: if a side is odd, or an argument is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -21,7 +21,7 @@ def chain_of(
     hidden: Sequence[int],
     context_dim: int,
 ) -> Chain:
-    """Return `depth` layers; a net of its own reads the context for each, where there is one."""
+    """Return `depth` layers; a net of its own reads the context for each, if there is one."""
     if depth < 1:
         raise ValueError(f"expected depth ≥ 1; got {depth}")
 

@@ -18,11 +18,11 @@ def radial(input_dim: int, *, depth: int = 16, hidden: Sequence[int] = (32,), co
     Args:
         input_dim: length of the data vector.
         depth: number of maps.
-        hidden: widths of the nets that read the context, where there is one.
+        hidden: widths of the nets that read the context, if there is one.
         context_dim: length of the context vector, 0 for none.
 
     Raises:
-        ValueError: where `input_dim` or `depth` < 1.
+        ValueError: if `input_dim` or `depth` < 1.
 
     Example:
         >>> import torch, pyro_flows as pf

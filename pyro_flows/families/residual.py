@@ -38,7 +38,7 @@ def residual(
             if None the former, up to 16 dimensions.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf

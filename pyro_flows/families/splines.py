@@ -40,13 +40,13 @@ def nsf(
         hidden: widths of each net's hidden layers.
         context_dim: length of the context vector, 0 for none.
         activation: the nets' nonlinearity.
-        elementwise: the map; `pyro_flows.elementwise.RationalQuadratic` of 8 bins where None.
+        elementwise: the map; `pyro_flows.elementwise.RationalQuadratic` of 8 bins if None.
         norm: what stands next to each layer, on its data side, called with `input_dim`: None,
             `pyro_flows.transforms.BatchNorm` or `pyro_flows.transforms.ActNorm`.
         autoregressive: every element depends on those before it, instead of one half on the other.
 
     Raises:
-        ValueError: where `input_dim` or `depth` is out of its range.
+        ValueError: if `input_dim` or `depth` is out of its range.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -17,7 +17,7 @@ class Matrix(nn.Module):
         size: number of rows and of columns.
 
     Raises:
-        ValueError: where `size` is less than 1.
+        ValueError: if `size` is less than 1.
     """
 
     def __init__(self, size: int) -> None:
@@ -48,7 +48,7 @@ def random_rotation(size: int, *, generator: torch.Generator | None = None) -> T
 
     Args:
         size: number of rows and of columns.
-        generator: where the randomness comes from; torch's global generator where None.
+        generator: where the randomness comes from; torch's global generator if None.
 
     Example:
         >>> import torch, pyro_flows as pf

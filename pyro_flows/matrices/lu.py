@@ -23,10 +23,10 @@ class LU(Matrix):
     Args:
         size: number of rows and of columns.
         start: the matrix to start at, of shape (size, size), such as a `random_rotation`; the
-            identity where None.
+            identity if None.
 
     Raises:
-        ValueError: where `start` is singular or of another shape.
+        ValueError: if `start` is singular or of another shape.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -22,12 +22,12 @@ class Orthogonal(Matrix):
 
     Args:
         size: number of rows and of columns.
-        reflections: K; where None the least even number that reaches every rotation.
+        reflections: K; if None the least even number that reaches every rotation.
         random: start with vectors drawn at random, rather than at the identity, for which each two
             reflections begin as one another's inverse.
 
     Raises:
-        ValueError: where `reflections` is less than 1, or odd without `random`.
+        ValueError: if `reflections` is less than 1, or odd without `random`.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -21,7 +21,7 @@ class Triangular(Matrix):
         upper: free above the diagonal and zero below it instead.
 
     Raises:
-        ValueError: where `size` is less than 1.
+        ValueError: if `size` is less than 1.
 
     Example:
         >>> import pyro_flows as pf

@@ -124,7 +124,7 @@ def context_layer(
     """Return what maps a context vector, or a context image, to something that `width` channels can add.
 
     Raises:
-        ValueError: where both kinds of context are asked for.
+        ValueError: if both kinds of context are asked for.
     """
     if context_dim and context_shape is not None:
         raise ValueError(f"expected context_dim or context_shape; got both {context_dim} and {context_shape}")
@@ -157,7 +157,7 @@ def add_context(
         images with one batch dimension, and their batch shape.
 
     Raises:
-        ValueError: where a context is needed and missing.
+        ValueError: if a context is needed and missing.
     """
     if layer is None:
         return h, batch

@@ -58,7 +58,7 @@ class GlowNet(nn.Module):
         activation: σ, a module class or a function.
 
     Raises:
-        ValueError: where both kinds of context are asked for, or a context is needed and missing.
+        ValueError: if both kinds of context are asked for, or a context is needed and missing.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -54,7 +54,7 @@ class ConvResidualNet(nn.Module):
         activation: σ, a module class or a function.
 
     Raises:
-        ValueError: where both kinds of context are asked for, or a context is needed and missing.
+        ValueError: if both kinds of context are asked for, or a context is needed and missing.
 
     Example:
         >>> import torch, pyro_flows as pf

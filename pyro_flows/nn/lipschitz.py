@@ -141,7 +141,7 @@ class LipschitzNet(nn.Module):
         context_dim: length of the context vector, added to the first layer; 0 for none.
 
     Raises:
-        ValueError: where an argument is out of its range, or a context is needed and missing.
+        ValueError: if an argument is out of its range, or a context is needed and missing.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -52,7 +52,7 @@ class MaskedNet(nn.Module):
         gain: what the last layer's weights are multiplied by, which acts as their learning rate.
 
     Raises:
-        ValueError: where all ranks are equal, or a context is needed and missing.
+        ValueError: if all ranks are equal, or a context is needed and missing.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -68,7 +68,7 @@ class MLP(nn.Module):
         gain: what the last layer's weights are multiplied by, which acts as their learning rate.
 
     Raises:
-        ValueError: where `hidden` is empty, or a context is needed and missing.
+        ValueError: if `hidden` is empty, or a context is needed and missing.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -120,7 +120,7 @@ class ResidualNet(nn.Module):
         gain: what the last layer's weights are multiplied by, which acts as their learning rate.
 
     Raises:
-        ValueError: where a context is needed and missing.
+        ValueError: if a context is needed and missing.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -11,7 +11,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
-from .mlp import Activation, _build, _context_layer, _Last, _with_context
+from .mlp import Activation, _build, _context_layer, _with_context
 
 __all__ = ["VelocityNet"]
 
@@ -47,6 +47,28 @@ def _by_autograd(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], t
     return both
 
 
+class _Gained(nn.Linear):
+    """g W x + g b, where W and b start g times smaller: Adam moves the map g times as fast."""
+
+    def __init__(
+        self, inputs: int, outputs: int, gain: float, *, bias: bool = True, start: float = 1.0
+    ) -> None:
+        super().__init__(inputs, outputs, bias=bias)
+        self.gain = gain
+        with torch.no_grad():
+            self.weight.mul_(start / gain)
+            if bias:
+                self.bias.mul_(min(start, 1.0) / gain)
+
+    def gained(self) -> Tensor:
+        """Return g W."""
+        return self.weight if self.gain == 1 else self.gain * self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.bias if self.bias is None or self.gain == 1 else self.gain * self.bias
+        return F.linear(x, self.gained(), bias)
+
+
 class VelocityNet(nn.Module):
     """v(t, x, c) = W_L σ(… σ(W_1 x + U_1 φ(t) + V c + b_1) …) + b_L, with its Jacobian's trace.
 
@@ -61,11 +83,12 @@ class VelocityNet(nn.Module):
             x's from the right.
         frequencies: the highest k.
         activation: σ, a smooth one: a module class or a function.
-        gain: what the last layer's weights are multiplied by, which acts as their learning rate.
+        gain: what all weights are multiplied by, after they were drawn that much smaller: their learning
+            rate, as Adam moves all weights alike.
         spread: what the first layer's weights at the start are multiplied by; larger ones see finer detail.
 
     Raises:
-        ValueError: where `input_dim` < 1 or `hidden` is empty, or a context is needed and missing.
+        ValueError: if `input_dim` < 1 or `hidden` is empty, or a context is needed and missing.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -93,15 +116,13 @@ class VelocityNet(nn.Module):
             raise ValueError(f"expected input_dim ≥ 1; got {input_dim}")
         if not hidden:
             raise ValueError("expected at least one hidden layer; got none")
-        self.first = nn.Linear(input_dim, hidden[0])
-        with torch.no_grad():
-            self.first.weight *= spread
         self.widths = list(hidden)
-        self.time = nn.Linear(2 * frequencies, sum(hidden), bias=False)
+        self.first = _Gained(input_dim, hidden[0], gain, start=spread)
+        self.time = _Gained(2 * frequencies, sum(hidden), gain, bias=False)
         self.context = _context_layer(context_dim, hidden[0])
         self.context_shape = Size([context_dim]) if context_dim else None
-        self.middle = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
-        self.last = _Last(hidden[-1], input_dim, gain)
+        self.middle = nn.ModuleList(_Gained(a, b, gain) for a, b in pairwise(hidden))
+        self.last = _Gained(hidden[-1], input_dim, gain, start=0.0)
         self.activation = _build(activation)
         self.register_buffer("phases", math.pi * torch.arange(1.0, frequencies + 1), persistent=False)
 
@@ -116,22 +137,22 @@ class VelocityNet(nn.Module):
 
     def forward_and_trace(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return v of shape (*batch, d) and tr ∂v/∂x of shape (*batch,)."""
-        into, out_of, both = self.first.weight, self.last.gained(), self._both()
+        into, out_of, both = self.first.gained(), self.last.gained(), self._both()
         first, *shifts = self._times(t)
         h, slope = both(self._enter(first, x, context))
         if not self.middle:
-            return F.linear(h, out_of, self.last.bias), slope @ (into * out_of.T).sum(-1)
-        middle = cast(list[nn.Linear], list(self.middle))
+            return self.last(h), slope @ (into * out_of.T).sum(-1)
+        middle = cast(list[_Gained], list(self.middle))
         if len(middle) == 1:
             h, last_slope = both(middle[0](h) + shifts[0])
-            loops = middle[0].weight * (into @ out_of).T
-            return F.linear(h, out_of, self.last.bias), (last_slope * F.linear(slope, loops)).sum(-1)
+            loops = middle[0].gained() * (into @ out_of).T
+            return self.last(h), (last_slope * F.linear(slope, loops)).sum(-1)
         # Each direction by itself: `moved` has the shape (d, *batch, width).
         moved = slope * into.T.reshape(-1, *[1] * (x.dim() - 1), slope.shape[-1])
         for layer, shift in zip(middle, shifts, strict=True):
             h, slope = both(layer(h) + shift)
-            moved = F.linear(moved, layer.weight) * slope
-        return F.linear(h, out_of, self.last.bias), torch.einsum("d...h,dh->...", moved, out_of)
+            moved = F.linear(moved, layer.gained()) * slope
+        return self.last(h), torch.einsum("d...h,dh->...", moved, out_of)
 
     def pushforward(
         self, t: Tensor, x: Tensor, tangents: Tensor, context: Tensor | None = None
@@ -140,12 +161,11 @@ class VelocityNet(nn.Module):
         both = self._both()
         first, *shifts = self._times(t)
         h, slope = both(self._enter(first, x, context))
-        moved = F.linear(tangents, self.first.weight) * slope
-        for layer, shift in zip(cast(list[nn.Linear], list(self.middle)), shifts, strict=True):
+        moved = F.linear(tangents, self.first.gained()) * slope
+        for layer, shift in zip(cast(list[_Gained], list(self.middle)), shifts, strict=True):
             h, slope = both(layer(h) + shift)
-            moved = F.linear(moved, layer.weight) * slope
-        out_of = self.last.gained()
-        return F.linear(h, out_of, self.last.bias), F.linear(moved, out_of)
+            moved = F.linear(moved, layer.gained()) * slope
+        return self.last(h), F.linear(moved, self.last.gained())
 
     def _times(self, t: Tensor) -> tuple[Tensor, ...]:
         """Return what the time adds to each hidden layer."""

@@ -34,7 +34,7 @@ class Adaptive:
     """s(t₁) to a tolerance, by a solver of torchdiffeq.
 
     All rows of a batch share each step, whose length the root mean square of their errors sets: what a
-    row gets depends on the others, within the tolerance. Where the solver gives up, as it does on
+    row gets depends on the others, within the tolerance. If the solver gives up, as it does on
     weights that are NaN, it warns and returns NaN. torchdiffeq writes in place, so that `torch.compile`
     cannot take it: `RungeKutta` compiles.
 
@@ -48,14 +48,14 @@ class Adaptive:
         rtol: error allowed in a step, relative to the state.
         atol: error allowed in a step, absolute.
         adjoint: solve a second equation backwards for the gradient, which takes the same memory for any
-            number of steps, two to four times as long, and gives the gradient to the tolerance only; where
-            the flow contracts strongly, going back loses it, the more so in single precision.
-        max_steps: where to give up.
+            number of steps, two to four times as long, and gives the gradient to the tolerance only. If
+            the flow contracts strongly, solving backwards loses it, above all in single precision.
+        max_steps: how many steps to take before giving up.
         options: what else torchdiffeq's solver takes.
 
     Raises:
-        ImportError: where torchdiffeq is missing.
-        ValueError: where a tolerance is not positive.
+        ImportError: if torchdiffeq is missing.
+        ValueError: if a tolerance is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -34,9 +34,9 @@ _DORMAND_PRINCE = Tableau(
 class Checkpointed:
     """s(t₁) as by `Adaptive("dopri5")`, and the gradient of the very steps taken, from one kept state a step.
 
-    The graph of one step is alive at a time, a fraction of the memory of `Adaptive`'s plain gradient for a
-    tenth more time. Nothing is solved backwards, so that nothing drifts as with its adjoint. Gradients of
-    gradients are not available.
+    Only one step's graph is alive at a time: a fraction of the memory of `Adaptive`'s plain gradient, for a
+    tenth more time. No equation is solved backwards, so that nothing drifts as it does with the adjoint.
+    Gradients of gradients are not available.
 
     Zhuang, Dvornek, Li, Tatikonda, Papademetris & Duncan, "Adaptive Checkpoint Adjoint Method for Gradient
     Estimation in Neural ODE", 2020, arXiv:2006.02493.
@@ -44,11 +44,11 @@ class Checkpointed:
     Args:
         rtol: error allowed in a step, relative to the state.
         atol: error allowed in a step, absolute.
-        max_steps: where to give up, as `Adaptive` does.
+        max_steps: how many steps to take before giving up, as `Adaptive` does.
 
     Raises:
-        ImportError: where torchdiffeq is missing.
-        ValueError: where a tolerance is not positive.
+        ImportError: if torchdiffeq is missing.
+        ValueError: if a tolerance is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -61,7 +61,7 @@ class RungeKutta:
         method: "euler", "midpoint" or "rk4", of 1, 2 and 4 evaluations a step.
 
     Raises:
-        ValueError: where `steps` < 1 or the method is another.
+        ValueError: if `steps` < 1 or the method is another.
 
     Example:
         >>> import torch, pyro_flows as pf

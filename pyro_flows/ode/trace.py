@@ -28,7 +28,7 @@ def probed(
 ) -> tuple[Tensor, Tensor]:
     """Return v(t, x) and, for each of the `probes` ε of shape (k, *x.shape), J ε or Jᵀ ε with J = ∂v/∂x.
 
-    J ε by the field's own method ``pushforward(t, x, probes, context)`` where it has one, else Jᵀ ε by
+    J ε by the field's own method ``pushforward(t, x, probes, context)`` if it has one, else Jᵀ ε by
     `torch.func.vjp`. For the trace and for the norm of J the one serves as well as the other.
     """
     if hasattr(field, "pushforward"):
@@ -76,7 +76,7 @@ class Hutchinson:
         probes: how many ε.
 
     Raises:
-        ValueError: where `probes` < 1.
+        ValueError: if `probes` < 1.
     """
 
     probes: int = 1

@@ -13,7 +13,7 @@ __all__ = ["Partition"]
 class Partition(nn.Module):
     """Splits an event into a passive part, read, and an active part, changed.
 
-    Sets `event_dim` and `active_dim`, the dimensions of an event and of its parts, and, where it
+    Sets `event_dim` and `active_dim`, the dimensions of an event and of its parts, and, if it
     knows the event's size, `event_shape`, `passive_shape` and `active_shape`.
     """
 
@@ -35,7 +35,7 @@ class Partition(nn.Module):
         """Return how many elements the passive and the active part have.
 
         Raises:
-            ValueError: where the partition was made for events of any size.
+            ValueError: if the partition was made for events of any size.
         """
         if self.passive_shape is None or self.active_shape is None:
             raise ValueError(f"expected a {type(self).__name__} that knows its event's size; got any size")
@@ -64,7 +64,7 @@ class TwoSided(Partition):
 
     @abstractmethod
     def sides(self, event_shape: Size) -> tuple[Size, Size]:
-        """Return the shapes of the two sides, or raise a ValueError where the event cannot be cut."""
+        """Return the shapes of the two sides, or raise a ValueError if the event cannot be cut."""
 
     @abstractmethod
     def cut(self, y: Tensor) -> tuple[Tensor, Tensor]:

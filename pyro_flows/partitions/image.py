@@ -29,7 +29,7 @@ class Channels(TwoSided):
         swap: read the last ⌊C/2⌋ channels and change the first ones instead.
 
     Raises:
-        ValueError: where there is only one channel.
+        ValueError: if there is only one channel.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -69,7 +69,7 @@ class Checkerboard(TwoSided):
         swap: read the pixels with i + j odd and change the others instead.
 
     Raises:
-        ValueError: where a side is odd; the message names the padding.
+        ValueError: if a side is odd; the message names the padding.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -110,7 +110,7 @@ class CheckerboardDepth(TwoSided):
         swap: read the pixels with i + j odd and change the others instead.
 
     Raises:
-        ValueError: where a side is odd; the message names the padding.
+        ValueError: if a side is odd; the message names the padding.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -20,8 +20,8 @@ class Mask(Partition):
         mask: boolean tensor of the event's shape, with at least one element of each kind.
 
     Raises:
-        TypeError: where `mask` is not boolean.
-        ValueError: where it is all true, all false or has no dimension.
+        TypeError: if `mask` is not boolean.
+        ValueError: if it is all true, all false or has no dimension.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -25,7 +25,7 @@ class Halves(TwoSided):
         swap: read the last ⌊d/2⌋ elements and change the first ones instead.
 
     Raises:
-        ValueError: where d is less than 2.
+        ValueError: if d is less than 2.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -59,7 +59,7 @@ class Alternating(TwoSided):
         swap: read the odd elements and change the even ones instead.
 
     Raises:
-        ValueError: where d is less than 2.
+        ValueError: if d is less than 2.
 
     Example:
         >>> import torch, pyro_flows as pf

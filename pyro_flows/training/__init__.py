@@ -4,7 +4,7 @@ from ..loop.clipped_step import NonFiniteLoss
 from .augment import random_flips
 from .bits import bits_per_dim
 from .fit import fit
-from .flow_matching import FlowMatching, independent, late, optimal_transport
+from .flow_matching import FlowMatching, optimal_transport
 from .likelihood import negative_log_likelihood
 from .penalised import PenalisedLikelihood
 from .settings import History, Settings
@@ -18,8 +18,6 @@ __all__ = [
     "Settings",
     "bits_per_dim",
     "fit",
-    "independent",
-    "late",
     "negative_log_likelihood",
     "optimal_transport",
     "random_flips",

@@ -22,8 +22,8 @@ class PenalisedLikelihood:
     Regularization", 2020, arXiv:2002.02798.
 
     Args:
-        kinetic: λ_K.
-        jacobian: λ_J.
+        kinetic: λ_K, the weight of the distance travelled.
+        jacobian: λ_J, the weight of how much the surroundings are bent; signs ε are drawn at random.
 
     Raises:
         ValueError: at the first use, if the flow has not exactly one `NeuralODE`.

@@ -54,7 +54,9 @@ def test_both_run_on_made_up_images(published, tmp_path, capsys):
         for i in range(count):
             pixels = generator.integers(0, 256, (16, 20, 3), dtype=np.uint8)
             image.fromarray(pixels).save(tmp_path / folder / f"{i}.png")
-    digits = {name: generator.integers(0, 256, (60, 28, 28), dtype=np.uint8) for name in ("x_train", "x_test")}
+    digits = {
+        name: generator.integers(0, 256, (60, 28, 28), dtype=np.uint8) for name in ("x_train", "x_test")
+    }
     np.savez(tmp_path / "mnist.npz", **digits)
     small = ["--depth", "1", "--hidden", "8", "--epochs", "1", "--batch", "20"]
     published.main(["mnist", "--data", str(tmp_path / "mnist.npz"), "--flow", "real-nvp", *small])

@@ -11,7 +11,7 @@ import torch
 
 import pyro_flows as pf
 from pyro_flows.ode import Adaptive, RungeKutta
-from pyro_flows.training import FlowMatching, PenalisedLikelihood, independent, late, optimal_transport
+from pyro_flows.training import FlowMatching, PenalisedLikelihood, optimal_transport
 from pyro_flows.training.flow_matching import _averaged
 
 from ..cases.case import perturb
@@ -36,17 +36,16 @@ def test_optimal_transport_is_the_best_of_all_orders():
     found = optimal_transport(noise, data)
     torch.testing.assert_close((found - data).square().sum(), costs.min())
     assert {tuple(row.tolist()) for row in found} == {tuple(row.tolist()) for row in noise}
-    assert independent(noise, data) is noise
 
 
-@pytest.mark.parametrize("coupling", [independent, optimal_transport])
+@pytest.mark.parametrize("coupling", [None, optimal_transport])
 def test_a_gaussian_is_learnt_and_scored(coupling):
     truth = dist.MultivariateNormal(torch.tensor([1.0, -2.0]), torch.tensor([[0.5, 0.3], [0.3, 1.5]]))
     torch.manual_seed(1)
     data, test = truth.sample((5000,)), truth.sample((2000,))
     flow = flow_of()
     before = (truth.log_prob(test) - flow().log_prob(test)).mean()
-    history = fit(flow, data, loss=FlowMatching(coupling), epochs=8, batch_size=100)
+    history = fit(flow, data, loss=FlowMatching(coupling, late=False), epochs=8, batch_size=100)
     flow.transform.parts[0].solver = Adaptive()
     with torch.no_grad():
         gap = (truth.log_prob(test) - flow().log_prob(test)).mean()
@@ -59,9 +58,9 @@ def test_transport_makes_straighter_paths():
     torch.manual_seed(1)
     data = pf.datasets.TwoMoons(noise=0.1).sample((3000,))
     lengths = []
-    for coupling in (independent, optimal_transport):
+    for coupling in (None, optimal_transport):
         flow = flow_of()
-        fit(flow, data, loss=FlowMatching(coupling), epochs=10)
+        fit(flow, data, loss=FlowMatching(coupling, late=False, averaged=False), epochs=10)
         with torch.no_grad():
             lengths.append(flow.transform.parts[0].inverse_with_penalties(data)[2].kinetic.mean())
     assert lengths[1] < 0.9 * lengths[0]
@@ -71,7 +70,7 @@ def test_the_expected_loss_of_a_known_path():
     """With v = 0, noise N(0, 1) and data a, the loss is |a|² + d on average."""
     flow, data = flow_of(3), torch.tensor([[1.0, 2.0, -1.0]]).expand(20_000, 3)
     torch.manual_seed(2)
-    for loss in (FlowMatching(), FlowMatching(sigma=0.5)):
+    for loss in (FlowMatching(averaged=False), FlowMatching(sigma=0.5, averaged=False)):
         assert abs(loss(flow, data).mean() - 9.0) < 0.15
 
 
@@ -90,8 +89,8 @@ def test_the_averaged_velocity_is_that_of_the_posterior(sigma):
     torch.testing.assert_close(found[5], (data - start)[5])
 
 
-@pytest.mark.parametrize("times", [None, late])
-def test_averaging_leaves_the_gradient_and_takes_noise(times):
+@pytest.mark.parametrize("late", [False, True])
+def test_averaging_leaves_the_gradient_and_takes_noise(late):
     flow = flow_of().double()
     perturb(flow)
     truth = pf.datasets.TwoMoons(noise=0.1, like=torch.zeros((), dtype=torch.float64))
@@ -101,7 +100,7 @@ def test_averaging_leaves_the_gradient_and_takes_noise(times):
         both = []
         for averaged in (False, True):
             torch.manual_seed(i)  # the same noise and times
-            loss = FlowMatching(times=times, averaged=averaged)(flow, batch).mean()
+            loss = FlowMatching(late=late, averaged=averaged)(flow, batch).mean()
             slopes = torch.autograd.grad(loss, list(flow.parameters()))
             both.append((loss.detach(), torch.cat([g.flatten() for g in slopes])))
         losses.append(both[1][0] - both[0][0])
@@ -112,11 +111,39 @@ def test_averaging_leaves_the_gradient_and_takes_noise(times):
     assert torch.stack(losses).mean() < -0.3
 
 
-def test_late_times_have_their_density():
-    t = late(torch.linspace(0, 1, 101)[1:])
-    assert t.min() == 0
-    assert t.max() < 1
-    torch.testing.assert_close((t < 0.75).float().mean(), torch.tensor(0.5), atol=0.01, rtol=0)
+@pytest.mark.parametrize(("late", "median"), [(True, 0.75), (False, 0.5)])
+def test_times_have_their_density(late, median):
+    seen = []
+
+    class Field(torch.nn.Module):
+        def forward(self, t, x, context=None):
+            seen.append(t)
+            return torch.zeros_like(x)
+
+    flow = pf.Flow(pf.transforms.NeuralODE(Field(), 2, solver=RungeKutta(1)))
+    torch.manual_seed(0)
+    FlowMatching(late=late)(flow, torch.randn(20_000, 2))
+    (t,) = seen
+    assert t.min() >= 0
+    assert t.max() <= 1
+    torch.testing.assert_close(t.median(), torch.tensor(median), atol=0.015, rtol=0)
+
+
+def test_velocities_are_averaged_if_they_can_be():
+    plain, conditional = flow_of(), flow_of(context_dim=1)
+    logistic = pf.Flow(pf.ffjord(2, hidden=(32, 32), solver=RungeKutta(8)), pf.bases.logistic(2))
+    data = torch.randn(64, 2)
+    for flow, coupling, context, averages in (
+        (plain, None, None, True),
+        (plain, optimal_transport, None, False),
+        (conditional, None, data[:, :1], False),
+        (logistic, None, None, False),
+    ):
+        losses = []
+        for averaged in (None, averages):
+            torch.manual_seed(0)
+            losses.append(FlowMatching(coupling, averaged=averaged)(flow, data, context))
+        assert torch.equal(*losses)
 
 
 def test_what_stands_around_the_ode_is_undone():
@@ -133,12 +160,12 @@ def test_what_stands_around_the_ode_is_undone():
     )
     torch.manual_seed(0)
     start = plain.base().sample((50,)).flip(-1)
-    t = 1 - torch.rand(50)
+    t = 1 - (1 - torch.rand(50)) ** 2
     end = (data - shift) / 0.1
     here = torch.lerp(start, end, t[:, None])
     wanted = (plain.transform.parts[0].velocity(t, here) - (end - start)).square().sum(-1)
     torch.manual_seed(0)
-    torch.testing.assert_close(FlowMatching()(framed, data.exp()), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(FlowMatching(averaged=False)(framed, data.exp()), wanted, rtol=1e-4, atol=1e-4)
     likelihood = PenalisedLikelihood(kinetic=0.0, jacobian=0.0)
     torch.testing.assert_close(likelihood(framed, data.exp()), -framed().log_prob(data.exp()))
 
@@ -234,11 +261,11 @@ def test_bad_arguments(monkeypatch):
     with pytest.raises(ValueError, match="sigma"):
         FlowMatching(sigma=-1.0)
     conditional = pf.Flow(pf.ffjord(2, context_dim=1))
-    with pytest.raises(ValueError, match="independent coupling"):
+    with pytest.raises(ValueError, match="no coupling"):
         FlowMatching(optimal_transport)(conditional, data, data[:, :1])
     with pytest.raises(ValueError, match="beside a context"):
         FlowMatching(averaged=True)(conditional, data, data[:, :1])
-    with pytest.raises(ValueError, match="averaged velocities of the independent"):
+    with pytest.raises(ValueError, match="averaged velocities without a coupling"):
         FlowMatching(optimal_transport, averaged=True)
     for transform, base in (
         (flow_of().transform, pf.bases.logistic(2)),
