@@ -1,4 +1,4 @@
-"""A guide's tensors in Pyro's ParamStore, under names that no other guide has."""
+"""A guide's tensors in Pyro's parameter store, under names that no other guide has."""
 
 from __future__ import annotations
 
@@ -23,33 +23,36 @@ def unique_name(kind: str) -> str:
 
 
 class ParamStoreEntry:
-    """Keeps a module and the ParamStore the same: parameters, and buffers too, which Pyro leaves out.
+    """Keeps a module and Pyro's parameter store the same: parameters, and buffers too, which Pyro leaves out.
 
-    Whatever another has put into the store under our names, a loaded file say, is taken over; a part of
-    it alone is refused, since a flow without its frame is another distribution.
+    Values that somebody else has put into the store under our names, from a loaded file say, are taken over;
+    a part of them is refused, since a flow without its whitening is another distribution.
 
     Args:
         name: what all keys begin with.
         module: the module.
+        keep: whether the values stay in the store when the module is gone.
 
     Raises:
-        ValueError: where another module in use has the name.
+        ValueError: if another module in use has the name.
     """
 
-    def __init__(self, name: str, module: nn.Module) -> None:
+    def __init__(self, name: str, module: nn.Module, *, keep: bool = False) -> None:
         owner = _owners.get(name)
         if owner is not None and owner.module() is not module:
             raise ValueError(
                 f"expected a name of its own for each guide; got {name!r} twice: two guides of one name "
-                "would share their values in Pyro's ParamStore"
+                "would share their values in Pyro's parameter store"
             )
         self.name = name
         self.module: weakref.ref[nn.Module] = weakref.ref(module)
         self.aliases: dict[str, Tensor] = {}
         _owners[name] = self
+        if not keep:
+            weakref.finalize(module, _forget, name).atexit = False
 
     def sync(self) -> bool:
-        """Put into the store what it lacks, and return whether something new was taken over from it."""
+        """Put into the store what it lacks; return whether other values were taken over from it."""
         module = self.module()
         if module is None or pyro.settings.get("module_local_params"):
             return False
@@ -63,7 +66,7 @@ class ParamStoreEntry:
             missing = sorted(key for key in mine if key not in store)
             if missing:
                 raise ValueError(
-                    f"expected the ParamStore to hold all of {self.name!r}; got values without {missing}: "
+                    f"expected the parameter store to hold all of {self.name!r}; got none of {missing}: "
                     "without its location and scales the flow would be another distribution"
                 )
             with torch.no_grad():
@@ -89,13 +92,22 @@ class ParamStoreEntry:
         return alias
 
     def announce(self) -> None:
-        """Tell the handlers about the parameters, as `pyro.param` does; the fixed buffers are none."""
+        """Tell Pyro's handlers about the parameters, as `pyro.param` does, but not about the buffers."""
         module = self.module()
         if module is None:
             return
         for key, parameter in module.named_parameters():
             if parameter.requires_grad:
                 _param(f"{self.name}.{key}", parameter)
+
+
+def _forget(name: str) -> None:
+    """Take the values of a module that is gone out of the store."""
+    store = pyro.get_param_store()
+    for key in [key for key in store._params if key.startswith(f"{name}.")]:
+        value = store._params.pop(key)
+        store._param_to_name.pop(value, None)
+        store._constraints.pop(key, None)
 
 
 def _param(name: str, parameter: Tensor) -> None:
