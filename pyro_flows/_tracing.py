@@ -25,6 +25,7 @@ def is_traced() -> bool:
 
 class _Later(local):
     graph = False
+    fixed = False
 
 
 _later = _Later()
@@ -41,9 +42,21 @@ def graph_later() -> Iterator[None]:
         _later.graph = outside
 
 
+@contextmanager
+def fixed_statistics() -> Iterator[None]:
+    """Let evaluations in training mode leave statistics as they are, as if they were in evaluation mode."""
+    outside, _later.fixed = _later.fixed, True
+    try:
+        yield
+    finally:
+        _later.fixed = outside
+
+
 def may_learn() -> bool:
     """Whether an evaluation may update statistics: if gradients are wanted, now or later."""
     if is_functorch():
         return False
-    # Compiled code does not read the flag, so that no graph depends on it.
-    return torch.is_grad_enabled() or (not torch.compiler.is_compiling() and _later.graph)
+    # Compiled code does not read the flags, so that no graph depends on them.
+    if torch.compiler.is_compiling():
+        return torch.is_grad_enabled()
+    return not _later.fixed and (torch.is_grad_enabled() or _later.graph)

@@ -14,6 +14,8 @@ from pyro.poutine import Trace
 from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from torch import Tensor
 
+from .._tracing import fixed_statistics
+
 __all__ = ["DRegELBO", "JitPathELBO", "PathELBO"]
 
 Program = Callable[..., Any]
@@ -38,9 +40,10 @@ class _Recorder:
         for name, site in self.trace.nodes.items():
             if site["type"] == "sample":
                 fixed.add_node(name, **{**site, "value": site["value"].detach()})
-        trace = poutine.trace(poutine.replay(self.program, trace=fixed)).get_trace(*args, **kwargs)
-        trace = prune_subsample_sites(trace)
-        trace.compute_log_prob()
+        with fixed_statistics():  # batch norm's, say: these values have been drawn by the present ones
+            trace = poutine.trace(poutine.replay(self.program, trace=fixed)).get_trace(*args, **kwargs)
+            trace = prune_subsample_sites(trace)
+            trace.compute_log_prob()
         return trace
 
 

@@ -18,18 +18,18 @@ from ..model.local_sites import LocalSites
 from ..model.program import is_latent, samples
 from .auto_flow import AutoFlow
 from .defaults import local_transform
+from .fixed_layers import fix_layers
 from .param_store import ParamStoreEntry, unique_name
 
 __all__ = ["AutoAmortized"]
 
 _UNBUILT = "expected a guide that is set up: call guide.setup(*args) with the model's arguments"
-_GLOBAL_SCALE = 0.1  # of the unconstrained global variables at the start, as Pyro's guides have it
 
 
 class AutoAmortized(nn.Module):
     r"""q(g) Π_i q(l_i | e(y_i), g): a flow over global sites, a conditional one over those inside a plate.
 
-    An encoder e reads the rows y_i; what it says, with the global variables' unconstrained values, is the
+    An encoder e reads the rows y_i; its features, with the global variables' unconstrained values, are the
     context of the flow over the row's local variables. Inside a subsampled plate only the rows of the
     subsample are read, and terms are scaled as the model's are. Train it by Pyro's `SVI`.
 
@@ -39,14 +39,14 @@ class AutoAmortized(nn.Module):
         encoder: maps rows of shape (batch, …) to features of shape (batch, k).
         rows: takes the model's arguments and returns the rows that the encoder reads, of shape (N, …).
         transform: the local flow as a function of the number d of latent variables of a row and the length of
-            the context; affine couplings after an affine map of the context where None.
+            the context; affine couplings after an affine map of the context if None.
         global_guide: makes the guide of the global sites, an `AutoContinuous`, from the model with its local
-            sites hidden; `AutoFlow` where None.
+            sites hidden; `AutoFlow` if None.
         create_plates: takes the model's arguments and returns the plate, as in Pyro's automatic guides;
-            needed where the subsample's size changes from call to call.
+            needed if the subsample's size changes from call to call.
 
     Raises:
-        ValueError: in `setup` or the first call, where the latent sites are not as above.
+        ValueError: in `setup` or the first call, if the latent sites are not as above.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -99,12 +99,6 @@ class AutoAmortized(nn.Module):
         if len(local.sites) < len(latent):
             hidden = poutine.block(model, hide=[site.name for site in local.sites])
             self.globals = AutoFlow(hidden) if self._make_global is None else self._make_global(hidden)
-            if isinstance(self.globals, AutoFlow):
-                # Without the local variables there is no density to start from.
-                self.globals.setup(*args, **kwargs)
-                frame = self.globals.whitening
-                frame.place(self.globals._init_loc(), frame.scale * _GLOBAL_SCALE)
-                self.globals.initialised.fill_(True)
             with torch.no_grad(), poutine.block():
                 vector = self._global_vector(args, kwargs)[1]
             context_dim += 0 if vector is None else vector.shape[-1]
@@ -113,7 +107,15 @@ class AutoAmortized(nn.Module):
             shape = getattr(transform, "context_shape", None)
             raise ValueError(f"expected a transform with a context of length {context_dim}; got {shape}")
         self.flow = Flow(transform).to(features.device, features.dtype)
+        fix_layers(self.flow)
         self._parts = (nn.ModuleDict({"encoder": self.encoder, "flow": self.flow}),)
+
+    def train(self, mode: bool = True) -> AutoAmortized:
+        """Set the mode, but leave layers of the flows that depend on the batch in evaluation mode."""
+        super().train(mode)
+        if self.flow is not None:
+            fix_layers(self.flow)
+        return self
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Sample all latent sites, those of the plate for its present rows."""
@@ -163,7 +165,7 @@ class AutoAmortized(nn.Module):
             num_samples: number of draws, each with global variables of its own.
 
         Raises:
-            ValueError: where the guide is not set up.
+            ValueError: if the guide is not set up.
         """
         if self.globals is None:
             local = self._conditional(self.encoder(rows), None).sample((num_samples,))

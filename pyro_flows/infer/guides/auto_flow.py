@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,12 +15,15 @@ from torch.distributions import Transform
 from ...flow import Flow, FlowDistribution
 from ...transform import FlowTransform
 from ...transforms import Chain
-from ..model.density import LogDensity
+from ..model.density import unvalidated
 from ..model.latents import Latents
 from ..model.structure import fixed_latents, or_zero
 from .defaults import default_transform
-from .gaussian import best_gaussian, simple_gaussians
+from .fixed_layers import fix_layers
+from .known_arguments import KnownArguments
 from .param_store import ParamStoreEntry, unique_name
+from .quasi_random import normal_points
+from .start import starting_gaussian
 from .whitening import Whitening
 
 __all__ = ["AutoFlow"]
@@ -40,19 +42,28 @@ class AutoFlow(AutoContinuous):
     `fit_vi`, or by Pyro's `SVI` with any ELBO; the first call of a guide that is neither initialised nor
     loaded initialises it.
 
-    A guide has a name of its own in Pyro's ParamStore and shares values with no other guide. μ and L are
-    there too; a store that holds the flow without them is refused.
+    A guide has a name of its own in Pyro's parameter store and shares values with no other guide. μ and L
+    are there too; a store that holds the flow without them is refused. The values of a guide that is gone are
+    taken out of the store, unless it was given a `name`.
+
+    Batch norm, act norm and dropout inside f stay in evaluation mode: there is no data to take statistics
+    from, and a guide has to score what it draws. Other data than in `setup` will do if they leave the latent
+    sites' shapes as they are.
+
+    In an `AutoGuideList` a guide's model hides the sites of other guides (`pyro.poutine.block`) and draws
+    them anew in each run, so that its density says little. Such a guide starts at the initial values, with
+    scales of 0.1.
 
     Args:
         model: a Pyro model with continuous latent sites of fixed shapes and supports.
         transform: f as a function of the number d of latent dimensions, or a transform of vectors of
-            length d, ours, Pyro's or torch's; affine couplings where None.
-        name: what the keys in the ParamStore begin with, for loading it in another process.
+            length d, ours, Pyro's or torch's; affine couplings if None.
+        name: what the keys in the parameter store begin with, for loading it in another process.
         init_loc_fn: where `initialise` starts, one of Pyro's ``init_to_…``.
 
     Raises:
-        ValueError: in `setup`, where a latent site is discrete or inside of a subsampled plate, or its
-            support depends on other latent sites.
+        ValueError: in `setup`, if a latent site is discrete or inside a subsampled plate, or its support
+            depends on other latent sites.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch, pyro_flows as pf
@@ -78,65 +89,91 @@ class AutoFlow(AutoContinuous):
         super().__init__(model, init_loc_fn=or_zero(init_loc_fn))
         self._bare_model = (model,)
         self._named = name is not None
-        self._pyro_name = name or unique_name(type(self).__name__)
+        self._pyro_name = self._store_name = name or unique_name(type(self).__name__)
         self._transform = (default_transform if transform is None else transform,)
+        self._first_weights: list[dict[str, Tensor]] = []  # of a transform that was given built
+        self._known = KnownArguments()
         self._entry: ParamStoreEntry | None = None
         self._latents: Latents | None = None
         self.register_buffer("initialised", torch.zeros(1, dtype=torch.bool))
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
-        """Run the model once and build everything; from then on a `state_dict` can be loaded."""
+        """Run the model once and build everything; from then on a `state_dict` can be loaded.
+
+        A guide that is set up already only checks that these arguments leave its latent sites as they are.
+
+        Raises:
+            ValueError: if the model's latent sites cannot be fitted, or have other shapes than before.
+        """
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
+        elif self.model is not None:
+            self._known.check(self.model, self.latents, args, kwargs)
 
     def initialise(self, *args: Any, **kwargs: Any) -> None:
-        """Place μ and L at the best Gaussian that Newton steps and a thousand of Adam's, at most, find."""
+        """Place μ and L at a good Gaussian, in a time short beside that of a fit."""
         self.setup(*args, **kwargs)
-        density = LogDensity(self._bare_model[0], self.latents, args, kwargs)
-        with torch.no_grad(), poutine.block():
+        with torch.no_grad(), poutine.block(), unvalidated():
             trace = poutine.trace(self.model).get_trace(*args, **kwargs)
             start = self.latents.unconstrain(self.latents.values(trace))[0]
-            starts = simple_gaussians(density.seeded, start, dense=self.whitening.dense)
-            self.whitening.place(*best_gaussian(density, starts))
+            found = starting_gaussian(
+                self._bare_model[0], self.latents, start, args, kwargs, dense=self.whitening.dense
+            )
+            self.whitening.place(*found)
         self.initialised.fill_(True)
 
     def renew(self) -> None:
-        """Give the flow new random weights, as when it was built; μ and L are for `initialise` to place."""
+        """Give the flow new random weights; μ and L are then for `initialise` to place.
+
+        A transform that was given built, and not as a function, gets back the weights that it came with.
+
+        Raises:
+            ValueError: if the guide was unpickled, and has lost its model and transform.
+        """
         given = self._transform[0]
-        if callable(given) and not isinstance(given, Transform):
-            fresh = self._inner(given)
-            for i, part in enumerate(fresh):
-                self._built.transform[i].load_state_dict(part.state_dict())
+        if given is None:
+            raise ValueError(
+                "expected a guide made from its model; got an unpickled one, which cannot start anew"
+            )
+        fresh = self._first_weights or [part.state_dict() for part in _inner(given, self.latents.dim)]
+        for part, weights in zip(self._built.transform, fresh, strict=False):
+            part.load_state_dict(weights)
         self.initialised.fill_(False)
 
-    def _inner(self, given: Any) -> Chain:
-        built = given(self.latents.dim) if callable(given) and not isinstance(given, Transform) else given
-        return Chain([built] if isinstance(built, Transform) else built)
+    def train(self, mode: bool = True) -> AutoFlow:
+        """Set the mode, but leave layers that depend on the batch in evaluation mode."""
+        super().train(mode)
+        fix_layers(self)
+        return self
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        with torch.no_grad():
+        with torch.no_grad(), unvalidated():
             super()._setup_prototype(*args, **kwargs)
             with poutine.block():  # who traces the guide's first call would see the plates twice
                 self._create_plates(*args, **kwargs)
             latents, trace = fixed_latents(self._bare_model[0], self.model, args, kwargs)
             loc = latents.unconstrain(latents.values(trace))[0]
-        self._latents = latents
-        inner = self._inner(self._transform[0])
+        given = self._transform[0]
+        inner = _inner(given, latents.dim)
         shapes = inner.domain_shape, inner.codomain_shape
         if any(shape is not None and shape != (latents.dim,) for shape in shapes):
             raise ValueError(f"expected a transform of vectors of length {latents.dim}; got shapes {shapes}")
-        frame = Whitening(latents.dim, dense=latents.dim <= MOST_DENSE)
-        flow = Flow([*inner, frame])
+        if not _makes(given):
+            self._first_weights = [copy.deepcopy(part.state_dict()) for part in inner]
+        whitening = Whitening(latents.dim, dense=latents.dim <= MOST_DENSE)
+        flow = Flow([*inner, whitening])
         flow.to(loc.device, loc.dtype)
-        frame.place(loc, frame.scale)
+        whitening.place(loc, whitening.scale)
+        fix_layers(flow)
+        self._latents = latents
+        self._known.add(args, kwargs)
         self.initialised = self.initialised.to(loc.device)
         self.flow = flow
-        self._entry = ParamStoreEntry(self._pyro_name, flow)
         self._share()
 
     def _share(self) -> None:
-        if self._entry is None or self._entry.name != self._pyro_name:  # copied, or put into a list of guides
-            self._entry = ParamStoreEntry(self._pyro_name, self._built)
+        if self._entry is None:
+            self._entry = ParamStoreEntry(self._store_name, self._built, keep=self._named)
         if self._entry.sync():
             self.initialised.fill_(True)
 
@@ -171,7 +208,7 @@ class AutoFlow(AutoContinuous):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if not self._named:
-            self._pyro_name = unique_name(type(self).__name__)
+            self._pyro_name = self._store_name = unique_name(type(self).__name__)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AutoFlow:
         """Return a copy with a name of its own and the same model."""
@@ -179,7 +216,8 @@ class AutoFlow(AutoContinuous):
         memo[id(self)] = new
         new.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
         shared = {key: self.__dict__[key] for key in ("_model", "_bare_model", "_transform")}
-        new.__dict__.update(shared, _named=False, _pyro_name=unique_name(type(self).__name__))
+        name = unique_name(type(self).__name__)
+        new.__dict__.update(shared, _named=False, _pyro_name=name, _store_name=name)
         return new
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -192,6 +230,8 @@ class AutoFlow(AutoContinuous):
         self._share()
         if not self.initialised:
             self.initialise(*args, **kwargs)
+        elif self.model is not None and (args or kwargs):
+            self._known.check(self.model, self.latents, args, kwargs)
         if self._entry is not None:
             self._entry.announce()
         return self._built()
@@ -250,13 +290,22 @@ class AutoFlow(AutoContinuous):
         """Return marginal quantiles of each latent site, of shape (number of quantiles, *site).
 
         They come from 8,192 quasi-random draws, the same at each call, and err by about a hundredth of a
-        standard deviation. Where a support couples elements, as a simplex does, the quantiles of the
+        standard deviation. If a support couples elements, as a simplex does, the quantiles of the
         unconstrained coordinates are mapped onto it, which is what Pyro's guides do for all sites.
         """
         self._share()
-        engine = torch.quasirandom.SobolEngine(self.latents.dim, scramble=True, seed=0)
-        uniform = engine.draw(QUANTILE_DRAWS, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
-        noise = (math.sqrt(2) * torch.erfinv(2 * uniform - 1)).to(self.whitening.loc)
+        noise = normal_points(QUANTILE_DRAWS, self.latents.dim).to(self.whitening.loc)
         u = self._built.transform.forward_and_log_det(noise)[0]
         levels = torch.as_tensor(quantiles, dtype=u.dtype, device=u.device)
         return self.latents.quantiles(u, levels)
+
+
+def _makes(transform: Any) -> bool:
+    """Whether it is a function that makes a transform, and not one itself."""
+    return callable(transform) and not isinstance(transform, Transform)
+
+
+def _inner(given: Any, dim: int) -> Chain:
+    """Return the flow without its whitening."""
+    built = given(dim) if _makes(given) else given
+    return Chain([built] if isinstance(built, Transform) else built)

@@ -83,7 +83,7 @@ class Objective:
 
 
 def _held(transform: FlowTransform) -> FlowTransform:
-    twin = copy.deepcopy(transform)
+    twin = copy.deepcopy(transform).eval()  # which moves none of the statistics that both share
     pairs: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
         (transform.parameters, twin.parameters),
         (transform.buffers, twin.buffers),

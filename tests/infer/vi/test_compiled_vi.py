@@ -8,16 +8,16 @@ from torch._dynamo.utils import counters
 
 import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, VISettings, fit_vi
-from pyro_flows.infer.guides import gaussian
+from pyro_flows.infer.guides import start
 from pyro_flows.infer.vi import vi_run
 
-from ..training.test_compiled import STRUCTURE, differ
-from ..training.test_resume import kept_checkpoints
+from ...training.test_compiled import STRUCTURE, differ
+from ...training.test_resume import kept_checkpoints
 
 
 @pytest.fixture(autouse=True)
 def _small_and_exact(monkeypatch):
-    monkeypatch.setattr(gaussian, "STEPS", 20)
+    monkeypatch.setattr(start, "STEPS", 20)
     monkeypatch.setattr(vi_run, "CHECK_EVERY", 5)
     torch._dynamo.reset()
     counters.clear()

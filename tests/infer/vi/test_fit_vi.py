@@ -10,7 +10,7 @@ from pyro.ops.stats import effective_sample_size
 
 import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, PathELBO, VISettings, fit_vi
-from pyro_flows.infer.guides import gaussian
+from pyro_flows.infer.guides import start
 from pyro_flows.infer.vi import vi_run
 
 QUIET = VISettings(progress=False, seed=0)
@@ -41,7 +41,7 @@ def funnel():
 
 @pytest.fixture(autouse=True)
 def _short_start(monkeypatch):
-    monkeypatch.setattr(gaussian, "STEPS", 40)
+    monkeypatch.setattr(start, "STEPS", 40)
 
 
 def settings(**options):

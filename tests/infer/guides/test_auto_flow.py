@@ -11,7 +11,7 @@ from pyro.infer.reparam import NeuTraReparam
 
 import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, LogDensity
-from pyro_flows.infer.guides import gaussian as start
+from pyro_flows.infer.guides import start
 
 OBSERVED = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 ERRORS = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
