@@ -98,7 +98,7 @@ def test_a_residual_flows_fixed_twin_leaves_its_power_iterations():
     density = lambda u: -u.square().sum(-1)  # noqa: E731
     objective = Objective(density, flow, dist.Normal(torch.zeros(2), 1.0).to_event(1), path_gradient=True)
     noise = torch.randn(5, 2)
-    u, log_q = objective.drawn(noise)
+    u, _ = objective.drawn(noise)
     before = {name: buffer.clone() for name, buffer in flow.named_buffers()}
     objective.held.inverse_and_log_det(u.detach())
     assert all(torch.equal(before[name], buffer) for name, buffer in flow.named_buffers())
