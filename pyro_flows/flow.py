@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pyro.distributions as dist
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
+from ._arrays import as_tensor
 from ._given import Given
 from ._tracing import is_traced
 from .bases import StandardBase, StandardNormal, Tempered
 from .transform import FlowTransform
 from .transforms.chain import Chain
+from .transforms.placing import in_units, is_real, split_at_units
+from .transforms.units import Units
 
 __all__ = ["Flow", "FlowDistribution"]
 
@@ -63,7 +66,7 @@ class FlowDistribution(dist.TransformedDistribution):
         self.transforms = [transform]
         self._transform = transform
         self._excess = len(base.event_shape) - transform.domain.event_dim
-        self._unbounded = _is_real(transform.codomain)
+        self._unbounded = is_real(transform.codomain)
         Distribution.__init__(self, batch, event, validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> FlowDistribution:
@@ -83,8 +86,16 @@ class FlowDistribution(dist.TransformedDistribution):
         """Whether samples carry gradients: if the base's do, and values are not whole numbers."""
         return bool(self.base_dist.has_rsample) and not self.support.is_discrete
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of `value`, of shape (*sample_shape, *batch_shape)."""
+    def log_prob(self, value: Any) -> Tensor:
+        """Return the log-density of `value`, of shape (*sample_shape, *batch_shape).
+
+        Arrays, data frames and tensors of another dtype than the flow's are scored too.
+
+        Raises:
+            TypeError, ValueError: if `value` holds no numbers, has another event shape, or lies outside the
+                support.
+        """
+        value = _own_dtype(value, self.base_dist, self._transform)
         self._check(value)
         transform = self._transform
         known = None if is_traced() else transform.recall_and_log_det(value)
@@ -130,10 +141,32 @@ class FlowDistribution(dist.TransformedDistribution):
         return inside
 
 
-def _is_real(constraint: constraints.Constraint) -> bool:
-    while isinstance(constraint, type(constraints.real_vector)):
-        constraint = constraint.base_constraint
-    return isinstance(constraint, type(constraints.real))
+def _own_dtype(value: Any, base: Distribution, transform: FlowTransform) -> Tensor:
+    """Return `value` as a tensor of the flow's dtype, or a double one if the flow subtracts μ first."""
+    like: Tensor | None = getattr(base, "_like", None)
+    if isinstance(value, Tensor) and like is not None and value.dtype is like.dtype:
+        return value
+    if like is None:
+        tensors = (*transform.parameters(), *transform.buffers())
+        like = next((t for t in tensors if t.is_floating_point()), None)
+    if not isinstance(value, Tensor):
+        value = as_tensor(value, "values").to(None if like is None else like.device)
+    whole = not value.is_floating_point()
+    if like is None or value.is_complex() or (whole and transform.codomain.is_discrete):
+        return value
+    subtracts = any(isinstance(m, Units) and m.active for m in transform.modules())
+    return value.to(torch.float64 if subtracts and (whole or value.dtype is torch.float64) else like.dtype)
+
+
+def _own_context(context: Any, units: Units) -> Tensor:
+    """Return `context` as a tensor that the flow can take."""
+    like = units.scale
+    if not isinstance(context, Tensor):
+        context = as_tensor(context, "context").to(like.device)
+    if context.dtype is like.dtype:
+        return context
+    exact = context.dtype is torch.float64 or not context.is_floating_point()
+    return context.to(torch.float64 if units.active and exact else like.dtype)
 
 
 class Flow(nn.Module):
@@ -166,26 +199,72 @@ class Flow(nn.Module):
         base: Distribution | nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(transform, FlowTransform):
-            self.transform = transform
-        else:
-            self.transform = Chain(transform if isinstance(transform, list | tuple) else [transform])
+        if not isinstance(transform, FlowTransform):
+            transform = Chain(transform if isinstance(transform, list | tuple) else [transform])
+        self.add_module("transform", transform)
+        tensors = (*transform.parameters(), *transform.buffers())
+        like = next((t for t in tensors if t.is_floating_point()), torch.empty(0)).detach()
         if base is None:
-            shape = self.transform.domain_shape
+            shape = transform.domain_shape
             if shape is None:
                 raise ValueError("expected a base, as no transform tells the event's shape; got none")
-            tensors = (*self.transform.parameters(), *self.transform.buffers())
-            like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
-            self.base: nn.Module = StandardBase(StandardNormal, shape, like.detach())
+            self.base: nn.Module = StandardBase(StandardNormal, shape, like)
         elif isinstance(base, Distribution):
             self.base = Given(base)
         elif isinstance(base, nn.Module):
             self.base = base
         else:
             raise TypeError(f"expected a distribution or a module as base; got {type(base).__name__}")
+        self.units, self.context_units = self._new_units(like)
+        self._in_units: tuple[tuple[Any, ...], Chain] | None = None
 
-    def forward(self, context: Tensor | None = None) -> FlowDistribution:
-        """Return the distribution, given `context` of shape (*batch, *context_shape) if it takes one."""
+    def _new_units(self, like: Tensor) -> tuple[Units | None, Units | None]:
+        own = self.given_transform
+        shape = own.context_shape
+        context_units = None if shape is None else Units(shape, dtype=like.dtype)
+        places = split_at_units(own)
+        if places is None:
+            return None, context_units
+        inner = Chain(places[0])
+        event_shape = inner.codomain_shape
+        if event_shape is None:  # the base tells
+            base = self.base()
+            whole = inner.forward_shape(base.batch_shape + base.event_shape)
+            dim = max(inner.domain.event_dim, len(base.event_shape))
+            event_shape = whole[len(whole) - dim - inner.codomain.event_dim + inner.domain.event_dim :]
+        return Units(event_shape, event_dim=inner.codomain.event_dim, dtype=like.dtype), context_units
+
+    @property
+    def given_transform(self) -> FlowTransform:
+        """The transform that the flow was built with, without units."""
+        return cast(FlowTransform, self._modules["transform"])
+
+    @property
+    def transform(self) -> FlowTransform:
+        """F in the units of data and context: the transform as given, until `fit` has set its units.
+
+        Then it is a chain of the same layers, and one that is affine beside the last layer that learns.
+        """
+        own = cast("FlowTransform | None", self._modules.get("transform"))
+        if own is None:
+            raise AttributeError("the flow has no transform yet")
+        if not any(units is not None and units.active for units in (self.units, self.context_units)):
+            return own
+        if self._in_units is not None and is_traced():
+            return self._in_units[1]
+        memory = (own.memory, own.kept_every) if isinstance(own, Chain) else None
+        key = id(own), memory, id(self.units), id(self.context_units)
+        if self._in_units is None or self._in_units[0] != key:
+            self._in_units = key, in_units(own, self.units, self.context_units)
+        return self._in_units[1]
+
+    def forward(self, context: Any = None) -> FlowDistribution:
+        """Return the distribution, given `context` of shape (*batch, *context_shape) if it takes one.
+
+        Arrays and data frames are contexts too.
+        """
+        if context is not None and self.context_units is not None:
+            context = _own_context(context, self.context_units)
         return FlowDistribution(self.base(), self.transform, context)
 
     def tempered(self, temperature: float) -> Flow:

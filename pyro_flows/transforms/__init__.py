@@ -22,6 +22,7 @@ from .residual import Residual
 from .scaling import DiagonalScaling, diagonal_scaling
 from .squeeze import Squeeze
 from .standardize import Standardize
+from .units import Units
 
 __all__ = [
     "ActNorm",
@@ -48,6 +49,7 @@ __all__ = [
     "Roulette",
     "Squeeze",
     "Standardize",
+    "Units",
     "act_norm",
     "batch_norm",
     "coupling",

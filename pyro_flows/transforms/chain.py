@@ -50,6 +50,7 @@ class Chain(FlowTransform):
     Args:
         parts: transforms of ours, Pyro's or torch's, in any mix; the parameters of inverses and of
             composed transforms are registered too.
+        context_units: what the context passes on its way to the parts; None if it comes as it is.
 
     Attributes:
         memory: what is kept for the backward pass, as `pyro_flows.save_memory` chose.
@@ -69,8 +70,11 @@ class Chain(FlowTransform):
     memory = "plain"
     kept_every = 1  # of the layers, how many share one kept value
 
-    def __init__(self, parts: Iterable[Transform | ConditionalTransform]) -> None:
+    def __init__(
+        self, parts: Iterable[Transform | ConditionalTransform], *, context_units: nn.Module | None = None
+    ) -> None:
         super().__init__()
+        self.context_units = context_units
         self.parts = nn.ModuleList(_adopt(part) for part in parts)
         self.bijective = all(part.bijective for part in self)
         contexts = {part.context_shape for part in self if part.context_shape is not None}
@@ -129,6 +133,7 @@ class Chain(FlowTransform):
     ) -> tuple[Tensor, Tensor]:
         if not steps:
             return value, value.new_zeros(self._batch(value))
+        context = self.inner_context(context)
         if self.memory == "plain" or is_traced() or not torch.is_grad_enabled():
             return run(steps, value, context, inverse=inverse)
         if context is not None and self.context_shape is not None:
@@ -138,6 +143,12 @@ class Chain(FlowTransform):
             wider = context.shape[: context.dim() - len(self.context_shape)]
             value = value.expand(torch.broadcast_shapes(value.shape[:cut], wider) + value.shape[cut:])
         return run_in_regions(steps, value, context, inverse=inverse, every=self.kept_every)
+
+    def inner_context(self, context: Tensor | None) -> Tensor | None:
+        """Return the context as the parts are given it."""
+        if context is None or self.context_units is None:
+            return context
+        return cast(Tensor, self.context_units(context))
 
     def _batch(self, x: Tensor) -> Size:
         return x.shape[: x.dim() - self.domain.event_dim]
@@ -172,7 +183,7 @@ class Chain(FlowTransform):
         """Return a part, or the chain of a slice of the parts, which are shared."""
         if not isinstance(index, slice):
             return cast(FlowTransform, self.parts[index])
-        chain = Chain(list(self)[index])
+        chain = Chain(list(self)[index], context_units=self.context_units)
         chain.memory, chain.kept_every = self.memory, self.kept_every
         return chain.train(self.training)
 
@@ -180,11 +191,16 @@ class Chain(FlowTransform):
 def chained(transform: FlowTransform, name: str = "transform") -> Iterator[tuple[str, FlowTransform]]:
     """Yield the layers that follow one another, the one next to the data first, with their names.
 
-    Chains and inverses of chains are opened, whatever else holds transforms is a layer.
+    Chains and inverses of chains are opened, whatever else holds transforms is a layer; so is an inner chain
+    with units of its own for the context.
     """
     if isinstance(transform, Chain):
         for i in reversed(range(len(transform))):
-            yield from chained(transform[i], f"{name}.parts.{i}")
+            part = transform[i]
+            if isinstance(part, Chain) and part.context_units is not None:
+                yield f"{name}.parts.{i}", part
+            else:
+                yield from chained(part, f"{name}.parts.{i}")
     elif isinstance(transform, Inverse) and isinstance(transform.transform, Chain):
         for i, part in enumerate(transform.transform):
             yield from chained(part.inv, f"{name}.transform.parts.{i}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
 
+from .._arrays import as_tensor
 from ..transform import FlowTransform
 from ._features import Features
 
@@ -16,7 +19,8 @@ class Standardize(FlowTransform):
     """y = x · σ + μ with a fixed mean μ and standard deviation σ of each element, log|det dy/dx| = Σ log σ.
 
     Next to the data, it lets every other layer work at scale one while scores stay in the data's
-    own units. μ and σ are buffers, saved with the module.
+    own units. μ and σ are buffers, saved with the module. `pyro_flows.fit` does the same by itself, see
+    `Units`; this is for loops of one's own.
 
     Args:
         mean: μ, of shape (d,).
@@ -51,20 +55,27 @@ class Standardize(FlowTransform):
         self.register_buffer("std", std.detach().clone())
 
     @classmethod
-    def of(cls, data: Tensor) -> Standardize:
-        """Return the transform that standardises `data`, of shape (rows, d).
+    def of(cls, data: Any) -> Standardize:
+        """Return the transform that standardises `data`, a tensor, array or data frame of shape (rows, d).
 
         Raises:
             ValueError: if a column is constant, or holds a NaN or an infinity.
         """
-        return cls(data.mean(0), data.std(0))
+        rows = as_tensor(data, "data")
+        rows = rows if rows.is_floating_point() else rows.to(torch.get_default_dtype())
+        return cls(rows.mean(0), rows.std(0))
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x · σ + μ and Σ log σ."""
         self.features.check(x)
-        return torch.addcmul(self.mean, x, self.std), self.features.log_det(x, self.std.log())
+        std = (
+            self.std
+            if self.std.dtype is x.dtype
+            else self.std.to(torch.promote_types(self.std.dtype, x.dtype))
+        )
+        return torch.addcmul(self.mean, x.to(std.dtype), std), self.features.log_det(x, std.log())
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return (y − μ) / σ and −Σ log σ."""
+        """Return (y − μ) / σ, in the precision of y, and −Σ log σ."""
         self.features.check(y)
-        return (y - self.mean) / self.std, self.features.log_det(y, -self.std.log())
+        return ((y - self.mean) / self.std).to(y.dtype), self.features.log_det(y, -self.std.log())

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from torch import Tensor
 
 from ..transform import Conditioned, FlowTransform
-from .chain import chained
+from .chain import Chain, chained
 from .multiscale import Multiscale
 
 __all__ = ["Visit", "Walk"]
@@ -69,8 +69,12 @@ class Walk:
 def _visits(
     transform: FlowTransform, y: Tensor, context: Tensor | None, name: str, batch_dim: int
 ) -> Generator[Visit, None, Tensor]:
+    if isinstance(transform, Chain):
+        context = transform.inner_context(context)
     for path, layer in chained(transform, name):
-        if isinstance(layer, Conditioned):
+        if isinstance(layer, Chain):
+            y = yield from _visits(layer, y, context, path, batch_dim)
+        elif isinstance(layer, Conditioned):
             batch_dim = max(batch_dim, len(layer.context_batch))
             y = yield from _visits(layer.transform, y, layer.context, f"{path}.transform", batch_dim)
         elif isinstance(layer, Multiscale):

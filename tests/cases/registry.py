@@ -61,6 +61,13 @@ def _nvp(size: int = 3, depth: int = 2, **options) -> pf.Chain:
     return pf.real_nvp(size, depth=depth, hidden=(6,), **options)
 
 
+def _units(shape: tuple[int, ...]) -> tr.Units:
+    units = tr.Units(shape)
+    numbers = torch.arange(1.0, 1.0 + units.loc.numel()).reshape(units.loc.shape)
+    units.place(numbers - 2, numbers / 2)
+    return units
+
+
 def _mixed() -> pf.Chain:
     return pf.Chain(
         [
@@ -124,6 +131,15 @@ CASES: dict[str, Case] = {
         "Standardize",
         lambda: tr.Standardize(torch.tensor([5.0, -1.0, 0.0]), torch.tensor([0.1, 20.0, 1.0])),
         single=True,
+    ),
+    "units": Case("Units", lambda: _units((3,)), single=True),
+    "units-image": Case("Units", lambda: _units((2, 3, 2)), (2, 3, 2), single=True),
+    "units-scalar": Case(
+        "Units",
+        lambda: _units(()),
+        (),
+        single=True,
+        outside={"compiled_training": "torch makes a graph with a double scalar in it twice"},
     ),
     # permutations
     "permutation": Case("Permutation", lambda: tr.Permutation(torch.tensor([2, 0, 3, 1])), (4,), single=True),
