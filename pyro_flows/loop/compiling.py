@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .generators import restored_generators
+from .warning import warn_caller
 
 __all__ = ["Compiled"]
 
@@ -87,16 +86,7 @@ class Compiled:
         self.failed = True
         if isinstance(reason, Exception):
             reason = f"{type(reason).__name__}: {' '.join(str(reason).split())[:300]}"
-        warnings.warn(f"the training goes on without torch.compile: {reason}", stacklevel=_depth())
-
-
-def _depth() -> int:
-    """Return how many calls from here the user's own code lies, for a warning to point at it."""
-    inside = str(Path(__file__).parents[1]), str(Path(str(torch.__file__)).parent)
-    frame, depth = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
-        frame, depth = frame.f_back, depth + 1
-    return depth
+        warn_caller(f"the training goes on without torch.compile: {reason}")
 
 
 def _of_its_own(function: Any) -> FunctionType:

@@ -9,6 +9,7 @@ import torch
 
 from ..flow import Flow
 from ..loop.generators import restored_generators
+from .data import Data
 from .likelihood import Loss, negative_log_likelihood
 from .run import Run
 from .settings import History, Settings
@@ -21,6 +22,9 @@ def fit(
     data: Any,
     *,
     context: Any = None,
+    weights: Any = None,
+    units: bool | str = True,
+    labels: bool = False,
     loss: Loss = negative_log_likelihood,
     validation: Any = 0.1,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -40,11 +44,35 @@ def fit(
     about a thousand where the same network and batch size have been compiled on the machine before;
     `History.compile_seconds` tells what it took. The loss is called once more, for compiling.
 
+    Data and contexts come in any units, such as dollars or seconds since 1970. Before the first step the
+    flow is given `flow.units`: a fixed affine layer next to the last layer that learns, which brings each
+    element of the training data to location zero and scale one (fixed layers nearer to the data, such as
+    an `ExpTransform` or `LogitPixels`, come first; an image has one pair a channel). `flow.context_units`
+    does the same for the context, in which elements that are only ever 0 or 1 stay so. Densities, samples
+    and `flow.transform` are in the data's own units, and the units are saved with the flow. This is one
+    layer of buffers that a new flow has too, as the identity: a state loads into any flow built alike, and
+    nothing else need know. Weights trained by a loop of your own expect no units: go on with
+    ``units=False``.
+
+    Cells that lie far off do not move the units; rows of a tensor with a cell beyond 1,000 scales are left
+    out, with a warning. Doubles whose digits single precision cannot hold are kept until the location has
+    been subtracted, and samples are doubles then. A warning tells of rows that come twice and of columns
+    that others determine: such data have no density.
+
     Args:
         flow: a `Flow`; trained in place, on the device and in the dtype of its parameters.
-        data: array or tensor of shape (rows, *event), or a map-style dataset that gives rows x, or
-            pairs (x, context).
-        context: array or tensor of shape (rows, *context_shape), for a conditional flow.
+        data: rows of shape (rows, *event): a tensor, an array of any numeric dtype, a data frame; or a
+            map-style dataset that gives rows x, or pairs (x, context); or a `DataLoader`, of which the data
+            set, the workers, the pinning and the collation are used. A row may hold several events, in
+            batch dimensions of its own. Tensors that fit into half of a GPU's free memory lie there, others
+            are copied batch by batch.
+        context: rows of shape (rows, *context_shape), for a conditional flow.
+        weights: a number ≥ 0 for each row; the loss is Σ w l / Σ w, in training, validation and `History`.
+        units: whether the flow is given location and scale of each element of the training data and contexts,
+            which it keeps: see below. A flow that has been fitted keeps the units it has, also without any;
+            "new" gives it new ones.
+        labels: whether contexts are whole numbers 0 … K − 1 that the flow, of ``context_dim=K``, is to see as
+            one-hot vectors. Score with ``flow(torch.nn.functional.one_hot(labels, K))``.
         loss: what to minimise instead of −log p: a function of the flow, rows and their context (or None)
             that returns one loss a row. It may draw from torch's global generator.
         validation: fraction of the rows held out, or data of their own, (data, context) for a
@@ -74,4 +102,5 @@ def fit(
         raise TypeError(f"expected a Flow; got {type(flow).__name__}")
     device = next((p.device for p in flow.parameters()), torch.device("cpu"))
     with restored_generators(device):
-        return Run(flow, data, context, loss, validation, checkpoint, Settings(**settings))()
+        given = Data(data, context, weights, validation, units=units, labels=labels)
+        return Run(flow, given, loss, checkpoint, Settings(**settings))()

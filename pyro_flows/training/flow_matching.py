@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..bases import StandardNormal
 from ..flow import Flow
-from ..transforms import NeuralODE
+from ..transforms import Chain, NeuralODE
 from ..transforms.walk import Walk
 from .continuous import Around, around
 
@@ -114,9 +114,11 @@ class FlowMatching:
         averages = self._averages(flow, parts, context)
         with torch.no_grad():
             start = flow(context).base_dist.sample(() if context is not None else x.shape[:1])
+            end = next(v.y for v in Walk(flow.transform, x, context) if isinstance(v.layer, NeuralODE))
+            if isinstance(flow.transform, Chain):
+                context = flow.transform.inner_context(context)
             for layer in reversed(parts.before):
                 start = layer.forward_and_log_det(start, layer.routed(context))[0]
-            end = next(v.y for v in Walk(flow.transform, x, context) if isinstance(v.layer, NeuralODE))
             start = start if self.coupling is None else self.coupling(start, end)
             u = 1 - torch.rand_like(end[..., 0])
             t = 1 - u * u if self.late else u

@@ -13,7 +13,7 @@ from ..flow import Flow
 from ..loop.clipped_step import ClippedStep, adam
 from ..loop.compiling import Compiled
 from .average import WeightAverage
-from .likelihood import Loss
+from .likelihood import Loss, row_losses
 from .non_finite import first_non_finite
 from .process import Process
 from .settings import Settings
@@ -29,15 +29,16 @@ class _Mean(nn.Module):
         self.flow = flow
         self.compiled: Compiled | None = None
 
-        def mean(x: Tensor, context: Tensor | None) -> Tensor:
-            return loss(flow, x, context).mean()
+        def mean(x: Tensor, context: Tensor | None, weights: Tensor | None) -> Tensor:
+            losses = row_losses(loss, flow, x, context)
+            return losses.mean() if weights is None else (weights * losses).mean()
 
         self.mean: Callable[..., Tensor] = mean
         if compile:
             self.mean = self.compiled = Compiled(mean, flow, compile)
 
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.mean(x, context)
+    def forward(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> Tensor:
+        return self.mean(x, context, weights)
 
 
 class Learner:
@@ -64,22 +65,22 @@ class Learner:
         )
         self.average = WeightAverage(parameters, settings.ema)
 
-    def prepare(self, x: Tensor, context: Tensor | None) -> float:
+    def prepare(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> float:
         """Compile the loss before the first batch, if that is wanted, and return the seconds it took."""
         if self.compiled is None or self.compiled.ready:
             return 0.0
         with self._autocast():
-            seconds = self.compiled.prepare(x, context)
+            seconds = self.compiled.prepare(x, context, weights)
         # All processes have to reduce the same tensors.
         failed = torch.tensor(float(self.compiled.failed), device=self.process.device)
         self.compiled.failed = bool(self.process.mean(failed) > 0)
         return seconds
 
-    def gradient(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def gradient(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> Tensor:
         """Find the loss's gradient and return the loss, over all processes."""
         self.clipped_step.optimizer.zero_grad()
         with self._autocast():
-            loss = self.loss(x, context)
+            loss = self.loss(x, context, weights)
         loss.backward()
         return self.process.mean(loss.detach())
 
@@ -93,9 +94,9 @@ class Learner:
         """How many steps were skipped: the first with a non-finite loss or gradient and all after it."""
         return self.clipped_step.skipped
 
-    def why(self, x: Tensor, context: Tensor | None) -> str:
+    def why(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> str:
         """Name what makes the loss or gradient of this batch non-finite."""
-        self.gradient(x, context)
+        self.gradient(x, context, weights)
         self.flow.eval()
         with self._autocast():
             return first_non_finite(self.flow, x, context)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..flow import Flow
 
-__all__ = ["Loss", "negative_log_likelihood"]
+__all__ = ["Loss", "negative_log_likelihood", "row_losses"]
 
 Loss = Callable[[Flow, Tensor, Tensor | None], Tensor]
 
@@ -16,3 +16,17 @@ Loss = Callable[[Flow, Tensor, Tensor | None], Tensor]
 def negative_log_likelihood(flow: Flow, x: Tensor, context: Tensor | None = None) -> Tensor:
     """Return −log p(x), or −log p(x | context), of each row in nats."""
     return -flow(context).log_prob(x)
+
+
+def row_losses(loss: Loss, flow: Flow, x: Tensor, context: Tensor | None) -> Tensor:
+    """Return one loss a row, of shape (rows,): the mean over further batch dimensions within a row.
+
+    Raises:
+        ValueError: if the loss does not return one a row.
+    """
+    losses = loss(flow, x, context)
+    if losses.dim() < 1 or len(losses) != len(x):
+        raise ValueError(
+            f"expected a loss that returns one a row, of shape ({len(x)},); got {tuple(losses.shape)}"
+        )
+    return losses if losses.dim() == 1 else losses.flatten(1).mean(1)

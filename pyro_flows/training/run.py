@@ -14,17 +14,17 @@ from ..loop.checkpoint import Checkpoint, identity_of, name_of
 from ..loop.clipped_step import NonFiniteLoss
 from ..loop.generators import seed_generators
 from ..loop.progress import progress_bar
-from .data import Source, rows_at_once, source_of, split
+from .data import Data, Source, rows_at_once
 from .learner import Learner
-from .likelihood import Loss, negative_log_likelihood
+from .likelihood import Loss, negative_log_likelihood, row_losses
 from .process import process_of
-from .scale import warn_of_scale
 from .settings import History, Settings
 from .statistics import restored_statistics, update
 
 __all__ = ["Run"]
 
 State = dict[str, Tensor]
+Batch = tuple[Tensor, Tensor | None, Tensor | None]  # x, context, weights
 
 CHECK_EVERY = 50  # steps; in between nothing is read back from the device
 STATISTICS_ROWS, STATISTICS_IMAGES = 20_000, 2_000  # each pixel of an image counts
@@ -37,10 +37,8 @@ class Run:
     def __init__(
         self,
         flow: Flow,
-        data: Any,
-        context: Any,
+        data: Data,
         loss: Loss,
-        validation: Any,
         path: Any,
         settings: Settings,
     ) -> None:
@@ -52,8 +50,12 @@ class Run:
         self.device = self.process.device
         if self.device.type == "cuda":
             flow.to(self.device)  # of several processes, each has a GPU of its own
-        source = source_of(data, context, like=flow, finite=True)
-        self.train, self.val = split(source, validation, like=flow, seed=settings.seed)
+        seed_generators(settings.seed, device=self.device)
+        any_context = loss is not negative_log_likelihood
+        self.train, self.val = data.read(
+            flow, seed=settings.seed, any_context=any_context, warn=self.process.rank == 0
+        )
+        self.data = data
         self.batch_size = min(settings.batch_size, len(self.train))
         if self.batch_size % self.process.world:
             raise ValueError(
@@ -98,7 +100,7 @@ class Run:
 
     def _train_epoch(self) -> None:
         self.flow.train()
-        batches = self.train.batches(self._order()[self.step :])
+        batches = self._batches()
         while self.step < self.steps_per_epoch:
             self._step(*self._next(batches))
             last = self.step == self.steps_per_epoch
@@ -107,11 +109,19 @@ class Run:
             if self.checkpoint.is_due and self._is_finite():
                 self._save()
 
-    def _next(self, batches: Iterator[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+    def _batches(self) -> Iterator[Batch]:
+        """Yield the batches of the epoch's remaining steps."""
+        order = self._order()[self.step :]
+        key = self.settings.seed + 1_000_003 * (self.epoch + 1)
+        for index, (x, context) in zip(order, self.train.batches(order, key=key), strict=True):
+            weights = self.train.weights
+            yield x, context, None if weights is None else weights[index.to(weights.device)]
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
         """Return the batch of the present step, with what is drawn in it and after it."""
         self._seed(0, rank=self.process.rank)
-        x, context = next(batches)
-        return x if self.settings.augment is None else self.settings.augment(x), context
+        x, context, weights = next(batches)
+        return x if self.settings.augment is None else self.settings.augment(x), context, weights
 
     def _seed(self, use: int, *, rank: int) -> None:
         key = (self.settings.seed, self.history.steps, rank, use)
@@ -124,13 +134,11 @@ class Run:
         batches = rows[: self.steps_per_epoch * self.batch_size].split(self.batch_size)
         return [batch[self.process.rank :: self.process.world] for batch in batches]
 
-    def _step(self, x: Tensor, context: Tensor | None) -> None:
-        self.history.compile_seconds += self.learner.prepare(x, context)
-        loss = self.learner.gradient(x, context)
+    def _step(self, *batch: *Batch) -> None:
+        self.history.compile_seconds += self.learner.prepare(*batch)
+        loss = self.learner.gradient(*batch)
         if self.step == 0 and not self.history.best_epoch:
             self.tried = self._weights()
-        if self.history.steps == 0 and self.process.rank == 0:
-            warn_of_scale(self.flow, x, context)
         progress = self.history.steps / (self.epochs * self.steps_per_epoch)
         self.learner.step(self.settings.schedule(progress), loss)
         self.total += loss
@@ -148,7 +156,7 @@ class Run:
         """Repeat the first step that was not finite, to say why."""
         self.history.steps -= int(self.learner.skipped)
         self.step = self.history.steps - self.epoch * self.steps_per_epoch
-        why = self.learner.why(*self._next(self.train.batches(self._order()[self.step :])))
+        why = self.learner.why(*self._next(self._batches()))
         self.flow.load_state_dict(self.kept)
         raise NonFiniteLoss(
             f"the loss or its gradient became non-finite at step {self.history.steps}; first in {why}. "
@@ -185,11 +193,18 @@ class Run:
         # The same noise in each epoch, so that losses which draw some can be compared.
         seed_generators(self.settings.seed, self.process.rank, device=self.device)
         mine = torch.arange(self.process.rank, len(rows), self.process.world)
-        total = self._total(0.0)
+        order = mine.split(rows_at_once(self.flow.transform))
+        total, size = (
+            self._total(0.0),
+            len(rows) if rows.weights is None else float(rows.weights.double().sum()),
+        )
         with torch.no_grad():
-            for x, context in rows.batches(mine.split(rows_at_once(self.flow.transform))):
-                total += self.row_loss(self.flow, x, context).sum(dtype=total.dtype)
-        loss = float(self.process.mean(total)) * self.process.world / len(rows)
+            for index, (x, context) in zip(order, rows.batches(order), strict=True):
+                losses = row_losses(self.row_loss, self.flow, x, context).to(total.dtype)
+                if rows.weights is not None:
+                    losses = losses * rows.weights[index.to(losses.device)]
+                total += losses.sum()
+        loss = float(self.process.mean(total)) * self.process.world / size
         if math.isfinite(loss) and loss < self.history.best_loss:
             self.history.best_epoch = self.epoch
             self.kept = self._weights()
@@ -217,6 +232,7 @@ class Run:
             "training rows": len(self.train),
             "validation rows": len(self.val or ()),
             "data with the checksum": self.train.checksum(),
+            **self.data.identity(),
         }
 
     def _save(self) -> None:

@@ -93,7 +93,7 @@ def test_a_fraction_is_held_out():
     flow, seen = small(), []
     data = torch.arange(200.0)[:, None].repeat(1, 2) / 100
     rows = Rows(lambda i: (seen.append(i), data[i])[1])
-    history = fit(flow, rows, validation=0.25, epochs=2, batch_size=150)
+    history = fit(flow, rows, validation=0.25, epochs=2, batch_size=150, units=False)
     held_out = seen[150:200]
     assert len(set(seen[:150])) == 150
     assert not set(seen[:150]) & set(held_out)
@@ -173,11 +173,11 @@ def test_the_schedule_multiplies_the_rate_of_every_step():
         return 0.0
 
     flow = small()
-    before = bits(flow)
-    history = fit(flow, DATA, schedule=schedule)
+    before = [p.detach().clone() for p in flow.parameters()]
+    history = fit(flow, DATA, schedule=schedule, units=False)
     steps = [p for p, _ in itertools.groupby(seen) if p < 1]
     assert {round(p * history.steps) for p in steps} >= set(range(history.steps))
-    assert same(bits(flow), before)
+    assert all(torch.equal(p, old) for p, old in zip(flow.parameters(), before, strict=True))
 
 
 def test_the_default_schedule_rises_and_falls():
@@ -200,10 +200,10 @@ def test_clipping_bounds_the_gradient(monkeypatch):
         norms.append(float(nn.utils.get_total_norm(grads)))
 
     monkeypatch.setattr(torch.optim.Adam, "step", spy)
-    fit(small(), DATA * 8, clip=0.5, epochs=1)
+    fit(small(), DATA * 8, clip=0.5, epochs=1, units=False)
     assert max(norms) < 0.5 * (1 + 1e-5)
     norms.clear()
-    fit(small(), DATA * 8, clip=float("inf"), epochs=1)
+    fit(small(), DATA * 8, clip=float("inf"), epochs=1, units=False)
     assert max(norms) > 10
 
 
@@ -278,7 +278,7 @@ def test_bfloat16_runs_the_networks_and_keeps_the_log_dets():
 def test_float64_stays_float64():
     flow = small().double()
     fit(flow, DATA)
-    assert {value.dtype for value in flow.state_dict().values()} == {torch.float64}
+    assert {v.dtype for v in flow.state_dict().values() if v.is_floating_point()} == {torch.float64}
 
 
 class Breaking(nn.Module):
@@ -350,10 +350,10 @@ def test_running_averages_are_untouched_by_validation(monkeypatch):
 
     after_step, step = [], run._step
 
-    def first_steps(self, x, context):
+    def first_steps(self, *batch):
         if seen and self.step == 0:
             after_step.append([bits(m) for m in batch_norms])
-        step(self, x, context)
+        step(self, *batch)
 
     monkeypatch.setattr(run, "_validate", spy)
     monkeypatch.setattr(run, "_step", first_steps)
@@ -366,7 +366,7 @@ def test_running_averages_are_untouched_by_validation(monkeypatch):
 def test_validation_scores_with_statistics_of_the_training_rows():
     data = torch.randn(500, 2) * 3 + 10
     flow = pf.Flow([pf.real_nvp(2, depth=2), pf.transforms.BatchNorm(2)])
-    fit(flow, data, validation=0, epochs=1, batch_size=50)
+    fit(flow, data, validation=0, epochs=1, batch_size=50, units=False)
     torch.testing.assert_close(flow.transform[1].moments.mean, data.mean(0))
     torch.testing.assert_close(flow.transform[1].moments.variance, data.var(0, correction=0))
 
@@ -415,7 +415,7 @@ BAD = {
     "nan-validation": (
         lambda: fit(small(), DATA, validation=DATA * torch.nan),
         ValueError,
-        "expected finite data",
+        "expected finite validation data",
     ),
     "short-context": (
         lambda: fit(small(context_dim=3), DATA, context=CONTEXT[:10]),
@@ -473,13 +473,3 @@ def test_bad_arguments(call, error, message):
 def test_a_batch_is_never_larger_than_the_data():
     history = fit(small(), DATA, batch_size=10_000)
     assert history.steps == 3
-
-
-@pytest.mark.parametrize(("scale", "shift"), [(1e-3, 0), (1e3, 0), (1, 1e3)])
-def test_data_far_from_the_base_is_pointed_out(scale, shift):
-    data = DATA * scale + shift
-    with pytest.warns(UserWarning, match=r"far from the base: .*Standardize.of\(data\)") as warned:
-        fit(small(), data, epochs=1)
-    assert warned[0].filename == __file__
-    for last in (pf.transforms.Standardize.of(data), pf.transforms.ActNorm(2), pf.transforms.BatchNorm(2)):
-        fit(pf.Flow([pf.real_nvp(2, depth=2, hidden=(8,)), last]), data, epochs=1)  # no warning

@@ -51,7 +51,7 @@ def test_a_gaussian_is_learnt_and_scored(coupling):
         gap = (truth.log_prob(test) - flow().log_prob(test)).mean()
     assert before > 1
     assert gap.abs() < 0.05
-    assert history.best_epoch > 3
+    assert history.best_epoch > 1
 
 
 def test_transport_makes_straighter_paths():

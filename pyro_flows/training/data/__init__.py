@@ -1,0 +1,7 @@
+"""Data as users have them: where batches come from, and what units they are in."""
+
+from .data import Data
+from .reading import source_of
+from .sources import Source, rows_at_once
+
+__all__ = ["Data", "Source", "rows_at_once", "source_of"]

@@ -1,0 +1,59 @@
+"""All that `fit` is told about data, made rows to train on and rows to validate with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...flow import Flow
+from .contexts import ContextReader
+from .reading import source_of, split
+from .singular import warn_of_no_density
+from .sources import Source, mean_one
+from .units import place_units, without_absurd_rows
+
+__all__ = ["Data"]
+
+
+@dataclass
+class Data:
+    """Data, context, weights and validation data as `pyro_flows.fit` takes them."""
+
+    data: Any
+    context: Any = None
+    weights: Any = None
+    validation: Any = 0.1
+    units: bool | str = field(default=True, kw_only=True)
+    labels: bool = field(default=False, kw_only=True)
+
+    def read(self, flow: Flow, *, seed: int, any_context: bool, warn: bool) -> tuple[Source, Source | None]:
+        """Return training and validation rows, and give the flow its units.
+
+        Args:
+            flow: what is fitted.
+            seed: of the split.
+            any_context: whether a loss of the user's own says what contexts may be.
+            warn: whether to warn of data that have no density or of rows that are left out.
+
+        Raises:
+            TypeError, ValueError: if something is not as it should be.
+        """
+        contexts = ContextReader(
+            flow.given_transform.context_shape, labels=self.labels, any_shape=any_context
+        )
+        exact = flow.units is not None and (self.units is not False or flow.units.active)
+        reading: dict[str, Any] = {"like": flow, "read_context": contexts, "exact": exact}
+        source = source_of(self.data, self.context, weights=self.weights, finite=True, **reading)
+        train, val = split(source, self.validation, seed=seed, **reading)
+        place_units(flow, train, self.units)
+        if self.units is not False:
+            train = without_absurd_rows(flow, train, name="data", warn=warn)
+            if val is not None:
+                val = without_absurd_rows(flow, val, name="validation data", warn=warn)
+        if warn and not flow.given_transform.codomain.is_discrete:
+            warn_of_no_density(train)
+        return mean_one(train), val
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a resumed run must share with the one before."""
+        return {"units": self.units, "labels": self.labels, "weights": self.weights is not None}

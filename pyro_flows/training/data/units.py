@@ -1,0 +1,153 @@
+"""Setting the units of a flow, and finding rows that lie absurdly far off in them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...flow import Flow
+from ...loop.warning import warn_caller
+from ...transforms import Chain, Units
+from ...transforms.placing import split_at_units
+from .moments import location_and_scale, needs_double
+from .sources import Rows, Source, TensorSource, inner_source
+
+__all__ = ["place_units", "without_absurd_rows"]
+
+MODES = (True, False, "new")
+ABSURD = 1e3  # scales from the location: the square of that would drown all other rows
+_NUMBERS = 2**23  # of data, from which locations and scales are found
+_DATASET_ROWS = 20_000
+
+
+class _Sample(NamedTuple):
+    """Rows as they are where the units stand: data, and context or None."""
+
+    x: Tensor
+    context: Tensor | None
+
+
+def place_units(flow: Flow, source: Source, units: bool | str) -> None:
+    """Give a flow the location and scale of the rows of `source`, and of their contexts.
+
+    Args:
+        flow: the flow, which keeps the units that it has been fitted with.
+        source: the training rows.
+        units: True; False to leave data and contexts as they are; "new" to replace the units it has.
+
+    Raises:
+        ValueError: if `units` is something else.
+    """
+    if units not in MODES:
+        raise ValueError(f'expected units to be True, False or "new"; got {units!r}')
+    places = [place for place in (flow.units, flow.context_units) if place is not None]
+    wanted = [place for place in places if units == "new" or not place.fitted]
+    if not wanted:
+        return
+    if units is False:
+        for place in wanted:
+            place.place(torch.zeros_like(place.loc), torch.ones_like(place.scale))
+        return
+    with torch.no_grad():
+        sample = _sample(flow, source)
+        if flow.units is not None and flow.units in wanted:
+            _place(flow.units, _at_units(flow, flow.units, sample.x))
+        if flow.context_units is not None and flow.context_units in wanted and sample.context is not None:
+            rows = sample.context.reshape(-1, *flow.context_units.event_shape)
+            _place(flow.context_units, rows, keep_flags=True)
+
+
+def _sample(flow: Flow, source: Source) -> _Sample:
+    """Return training rows, as many as are needed."""
+    generator = torch.Generator().manual_seed(0)
+    (first, _), *_ = source.batches([torch.zeros(1, dtype=torch.long)])
+    _check_shape(flow, first)
+    most = max(2, _NUMBERS // max(1, first.numel()))
+    if not isinstance(inner_source(source), TensorSource):  # reading rows may take long
+        most = min(most, _DATASET_ROWS)
+    rows = torch.arange(len(source))
+    if most < len(source):
+        rows = torch.randperm(len(source), generator=generator)[:most].sort().values
+    pairs = list(source.batches(rows.split(4096)))
+    contexts = [context for _, context in pairs if context is not None]
+    return _Sample(torch.cat([x for x, _ in pairs]), torch.cat(contexts) if contexts else None)
+
+
+def _check_shape(flow: Flow, x: Tensor) -> None:
+    if flow.units is None:
+        return
+    shape = _outer(flow).forward_shape(flow.units.event_shape)
+    if x.shape[x.dim() - len(shape) :] != shape or x.dim() <= len(shape):
+        raise ValueError(
+            f"expected values of event shape {tuple(shape)}; got rows of shape {tuple(x.shape[1:])}"
+        )
+
+
+def _outer(flow: Flow) -> Chain:
+    """Return the fixed parts between the units and the data."""
+    places = split_at_units(flow.given_transform)
+    return Chain([] if places is None else places[1])
+
+
+def _at_units(flow: Flow, units: Units, x: Tensor) -> Tensor:
+    """Return data as they are where the units stand, as rows of events."""
+    outer = _outer(flow)
+    if len(outer):
+        x = torch.cat([outer.inverse_and_log_det(rows)[0] for rows in x.split(4096)])
+    return x.reshape(-1, *units.event_shape)
+
+
+def _place(units: Units, x: Tensor, *, keep_flags: bool = False) -> None:
+    """Set units from rows of events, of images by channel; elements that are 0 or 1 may stay so."""
+    double = needs_double(x)
+    if units.loc.shape != units.event_shape:
+        x = x.movedim(1, -1).reshape(-1, x.shape[1])
+    loc, scale = location_and_scale(x)
+    if keep_flags:
+        flags = ((x == 0) | (x == 1)).all(0)
+        loc, scale = torch.where(flags, 0, loc), torch.where(flags, 1, scale)
+    units.place(loc.reshape(units.loc.shape), scale.reshape(units.scale.shape), double=double)
+
+
+def without_absurd_rows(flow: Flow, source: Source, *, name: str, warn: bool = True) -> Source:
+    """Leave out rows with a cell more than a thousand scales from the rest, and warn of them.
+
+    One cell of 1e12 among five hundred would decide every step that sees it. Of a dataset, nothing is left
+    out.
+    """
+    inner = inner_source(source)
+    if flow.units is None or not flow.units.active or not isinstance(inner, TensorSource):
+        return source
+    far = []
+    with torch.no_grad():
+        for rows in torch.arange(len(source)).split(4096):
+            (x, context), *_ = source.batches([rows])
+            found = _far(flow.units, _at_units(flow, flow.units, x), len(x))
+            if context is not None and flow.context_units is not None:
+                found |= _far(flow.context_units, context, len(x))
+            far.append(found.cpu())
+    gone = torch.cat(far)
+    if not bool(gone.any()) or bool(gone.all()):
+        return source
+    if warn:
+        warn_caller(
+            f"{int(gone.sum())} of {len(source)} rows of the {name} are left out, the first is row "
+            f"{_row(source, gone.nonzero()[0, 0])}: each has a cell more than {ABSURD:,.0f} standard "
+            "deviations from the others; units=False keeps them"
+        )
+    return Rows(source, (~gone).nonzero()[:, 0])
+
+
+def _row(source: Source, row: Tensor) -> int:
+    """Return which row of the user's own it is."""
+    if isinstance(source, Rows):
+        return _row(source.source, source.rows[row])
+    return int(row)
+
+
+def _far(units: Units, values: Tensor, rows: int) -> Tensor:
+    """Whether any element of a row is far off; a row may hold several events."""
+    z = (values.double() - units.loc - units.rest) / units.scale
+    return (z.abs() > ABSURD).reshape(rows, -1).any(1)

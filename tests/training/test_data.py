@@ -1,0 +1,318 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import pyro_flows as pf
+from pyro_flows import transforms as tr
+from pyro_flows._arrays import as_tensor
+
+
+def rows(count, width=2, seed=5):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+DATA = rows(200) * 2 + 1
+CONTEXT = rows(200, 3, seed=6)
+LABELS = torch.arange(200) % 3
+
+
+def small(dim=2, **options):
+    torch.manual_seed(1)
+    options = {"depth": 2, "hidden": (8,)} | options
+    return pf.Flow(pf.real_nvp(dim, **options))
+
+
+def fit(flow, data, **options):
+    options = {"epochs": 2, "batch_size": 32, "progress": False} | options
+    return pf.fit(flow, data, **options)
+
+
+def same(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def frames():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(DATA.numpy(), columns=["a", "b"])
+    return {"float32": frame, "mixed": frame.astype({"a": "float64"}), "nullable": frame.astype("Float32")}
+
+
+ARRAYS = {
+    "big-endian": DATA.numpy().astype(">f4"),
+    "long-double": DATA.numpy().astype(np.longdouble),
+    "fortran": np.asfortranarray(DATA.numpy()),
+    "unmasked": np.ma.masked_invalid(DATA.numpy()),
+    "tensors": list(DATA),
+}
+
+
+@pytest.mark.parametrize("name", [*ARRAYS, "float32", "mixed", "nullable"])
+def test_every_array_gives_the_bits_of_a_tensor(name):
+    given = ARRAYS[name] if name in ARRAYS else frames()[name]
+    one, two = small(), small()
+    fit(one, DATA)
+    fit(two, given)
+    assert same(one, two)
+    with torch.no_grad():
+        scores = two().log_prob(np.stack(given) if isinstance(given, list) else given)
+        torch.testing.assert_close(scores.float(), one().log_prob(DATA))
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", ">i2", "u2", "i4", ">u4", "i8", "u8", "f2", ">f8", "g"])
+def test_every_kind_of_number_keeps_its_value(dtype):
+    numbers = np.array([[0, 1], [1, 0]], dtype=dtype)
+    found = as_tensor(numbers, "data")
+    assert found.double().tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert not np.shares_memory(found.numpy(), numbers)
+
+
+def test_frames_of_nullable_columns():
+    pandas = pytest.importorskip("pandas")
+    columns = {
+        "whole": pandas.array([1, 2, None], dtype="Int64"),
+        "flag": pandas.array([True, False, None], dtype="boolean"),
+        "real": pandas.array([0.5, None, 1.5], dtype="Float64"),
+        "plain": [1, 2, 3],
+    }
+    found = as_tensor(pandas.DataFrame(columns), "data")
+    nan = float("nan")
+    wanted = torch.tensor([[1, 1, 0.5, 1], [2, 0, nan, 2], [nan, nan, 1.5, 3]], dtype=torch.float64)
+    torch.testing.assert_close(found, wanted, equal_nan=True)
+    big = pandas.DataFrame({"id": pandas.array([2**60 + 1], dtype="Int64")})
+    assert as_tensor(big, "data").tolist() == [[2**60 + 1]]
+
+
+def test_frames_backed_by_arrow():
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"a": [1, None], "b": [0.5, 1.0]}).convert_dtypes(dtype_backend="pyarrow")
+    assert as_tensor(frame, "data")[0].tolist() == [1.0, 0.5]
+
+
+def masked(rows):
+    mask = np.zeros(rows.shape, dtype=bool)
+    mask[7, 0] = True
+    return np.ma.MaskedArray(rows.numpy(), mask)
+
+
+MASKED = {
+    "data": lambda: fit(small(), masked(DATA)),
+    "context": lambda: fit(small(context_dim=3), DATA, context=masked(CONTEXT)),
+    "validation data": lambda: fit(small(), DATA, validation=masked(DATA)),
+    "weights": lambda: fit(small(), DATA, weights=masked(DATA)[:, 0]),
+    "values": lambda: small()().log_prob(masked(DATA)),
+    "context to score": lambda: small(context_dim=3)(masked(CONTEXT)),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masked_cells_are_refused_by_name_and_row(name):
+    what = name.removesuffix(" to score")
+    with pytest.raises(ValueError, match=f"expected {what} without masked cells; got .* the first is row 7"):
+        MASKED[name]()
+
+
+def test_sparse_arrays_text_and_dates_get_one_clear_line():
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(TypeError, match=r"dense array; got a sparse csr_matrix: give data.toarray\(\)"):
+        fit(small(), sparse.csr_matrix(DATA.numpy()))
+    with pytest.raises(TypeError, match=r"got a sparse one: give data.to_dense\(\)"):
+        fit(small(), DATA.to_sparse())
+    with pytest.raises(TypeError, match="expected data of real numbers"):
+        fit(small(), DATA + 0j)
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0], "name": ["x"]})
+    with pytest.raises(TypeError, match=r"expected data of numbers; got .* in column 'name'"):
+        fit(small(), frame)
+    with pytest.raises(TypeError, match=r"got datetime64.* in column 'day'"):
+        fit(small(), pandas.DataFrame({"day": pandas.to_datetime(["2020-01-01"])}))
+
+
+def test_standardize_of_double_data_fits_and_scores():
+    data = DATA.double() * 30 + 100
+    flow = pf.Flow([pf.real_nvp(2, depth=2, hidden=(8,)), tr.Standardize.of(data.numpy())])
+    history = fit(flow, data)
+    with torch.no_grad():
+        assert -flow().log_prob(data).mean() == pytest.approx(history.best_loss, abs=0.5)
+        assert flow().log_prob(data.float()).isfinite().all()
+    assert flow().sample((5,)).shape == (5, 2)
+
+
+def test_a_flow_scores_what_fit_takes():
+    flow, conditional = small(), small(context_dim=3)
+    wanted = flow().log_prob(DATA)
+    assert torch.equal(flow().log_prob(DATA.double()), wanted)
+    assert torch.equal(flow().log_prob(DATA.numpy().astype(">f8")), wanted)
+    assert flow().log_prob(torch.ones(5, 2, dtype=torch.long)).shape == (5,)
+    doubled = small().double()
+    torch.testing.assert_close(doubled().log_prob(DATA).float(), wanted)
+    torch.testing.assert_close(
+        conditional(CONTEXT.numpy().astype("f8")).log_prob(DATA), conditional(CONTEXT).log_prob(DATA)
+    )
+
+
+def test_rows_of_several_events():
+    data = rows(300, 72).reshape(300, 24, 3)
+    history = fit(small(3), data, epochs=3)
+    assert history.val_loss[-1] == pytest.approx(history.train_loss[-1], abs=0.1)
+    assert history.best_loss < 5
+
+
+def test_a_loss_of_one_number_is_refused():
+    with pytest.raises(ValueError, match=r"one a row, of shape \(32,\); got \(\)"):
+        fit(small(), DATA, loss=lambda flow, x, context: -flow().log_prob(x).mean())
+
+
+def test_weights_count_rows():
+    data = torch.cat([rows(150), rows(50) + 3])
+    weights = torch.cat([torch.zeros(150), torch.full((50,), 7.0)])
+    weighted, alone = small(), small()
+    options = {"epochs": 30, "validation": 0, "learning_rate": 5e-3, "units": False, "batch_size": 100}
+    history = fit(weighted, data, weights=weights, **options)
+    other = fit(alone, data[150:], **(options | {"batch_size": 50, "epochs": 60}))
+    assert history.train_loss[-1] == pytest.approx(other.train_loss[-1], abs=0.25)
+    with torch.no_grad():
+        assert weighted().log_prob(data[150:]).mean() == pytest.approx(
+            float(alone().log_prob(data[150:]).mean()), abs=0.15
+        )
+
+
+def test_equal_weights_change_nothing_and_validation_is_weighted():
+    one, two, three = small(), small(), small()
+    history = fit(one, DATA)
+    equal = fit(two, DATA, weights=np.full(200, 3))
+    assert same(one, two)
+    assert equal.val_loss == pytest.approx(history.val_loss)
+    weights = torch.rand(200)
+    found = fit(three, DATA, weights=weights, validation=0.5, epochs=1)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))[:100]
+    with torch.no_grad():
+        losses = -three().log_prob(DATA[order])
+    assert found.best_loss == pytest.approx(float((weights[order] * losses).sum() / weights[order].sum()))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (torch.ones(3), "expected 200 weights, one a row"),
+        (-torch.ones(200), "expected finite weights ≥ 0"),
+        (torch.zeros(200), "some of them positive"),
+        (torch.full((200,), torch.nan), "expected finite weights"),
+    ],
+)
+def test_bad_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        fit(small(), DATA, weights=weights)
+
+
+def test_weights_through_a_loss_and_context_of_ones_own():
+    weights = torch.rand(200)
+    one, two = small(), small()
+    fit(
+        one,
+        DATA,
+        context=weights / weights.mean(),
+        loss=lambda flow, x, w: -w * flow().log_prob(x),
+        validation=0,
+    )
+    fit(two, DATA, weights=weights, validation=0)
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_the_same_in_a_resumed_run(tmp_path):
+    weights = torch.rand(200)
+    whole, cut = small(), small()
+    fit(whole, DATA, weights=weights, epochs=4)
+
+    path = tmp_path / "run"
+    fit(cut, DATA, weights=weights, epochs=4, checkpoint=path)
+    again = small()
+    fit(again, DATA, weights=weights, epochs=4, checkpoint=path)
+    assert same(whole, cut)
+    assert same(whole, again)
+    with pytest.raises(ValueError, match="weights"):
+        fit(small(), DATA, epochs=4, checkpoint=path)
+
+
+def test_pairs_for_a_flow_without_context_say_what_to_do():
+    images = TensorDataset(DATA, LABELS)
+    for units in (True, False):
+        with pytest.raises(ValueError, match=r"takes no context; got one: give x alone .* labels=True"):
+            fit(small(), images, units=units)
+    with pytest.raises(ValueError, match="takes no context; got one"):
+        fit(small(), DATA, context=CONTEXT)
+    with pytest.raises(ValueError, match=r"rows of shape \(\): labels become one-hot vectors by labels=True"):
+        fit(small(context_dim=3), images)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "tensors"])
+def test_labels_become_one_hot_contexts(kind):
+    one, two = small(context_dim=3), small(context_dim=3)
+    fit(one, DATA, context=torch.nn.functional.one_hot(LABELS, 3))
+    if kind == "tensors":
+        fit(two, DATA, context=LABELS.numpy(), labels=True)
+    else:
+        fit(two, TensorDataset(DATA, LABELS), labels=True)
+    assert same(one, two)
+    assert not two.context_units.active
+    assert two(torch.nn.functional.one_hot(LABELS, 3)).log_prob(DATA).shape == (200,)
+    with pytest.raises(ValueError, match=r"expected labels in 0 … 2"):
+        fit(small(context_dim=3), DATA, context=LABELS + 1, labels=True)
+    with pytest.raises(ValueError, match="expected a flow whose context is a vector"):
+        fit(small(), DATA, context=LABELS, labels=True)
+
+
+class Noisy(Dataset):
+    def __len__(self):
+        return 200
+
+    def __getitem__(self, index):
+        return DATA[index] + 0.1 * torch.randn(2)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 7, "shuffle": True, "drop_last": True}])
+def test_a_loader_gives_the_bits_of_its_data_set(options):
+    one, two = small(), small()
+    fit(one, TensorDataset(DATA))
+    fit(two, DataLoader(TensorDataset(DATA), **options))
+    assert same(one, two)
+
+
+def test_rows_read_by_worker_processes_depend_on_seed_and_epoch_alone():
+    flows = [small() for _ in range(3)]
+    for flow, workers, seed in zip(flows, (1, 2, 2), (0, 0, 1), strict=True):
+        fit(flow, DataLoader(Noisy(), num_workers=workers), validation=0, units=False, seed=seed, epochs=1)
+    assert same(flows[0], flows[1])
+    assert not same(flows[1], flows[2])
+
+
+COPIES = {
+    "rows": (torch.cat([DATA, DATA[:100]]), r"\d+ of 270 rows are copies of others"),
+    "column": (torch.cat([DATA, DATA[:, :1]], 1), "columns 0, 2 are linearly dependent"),
+    "scaled": (torch.cat([DATA, 3 - 7 * DATA[:, 1:]], 1), "columns 1, 2 are linearly dependent"),
+    "sum": (
+        torch.cat([DATA.double(), DATA.double().sum(1, keepdim=True), CONTEXT], 1),
+        "columns 0, 1, 2 are lin",
+    ),
+    "constant": (torch.cat([DATA, torch.full((200, 1), 3.0)], 1), "column 2 is constant"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), COPIES.values(), ids=COPIES)
+def test_data_without_a_density_are_told_of(data, message):
+    with pytest.warns(UserWarning, match=f"the data have no density.*{message}") as seen:
+        fit(small(data.shape[1]), data, epochs=1)
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+
+
+def test_whole_numbers_may_come_twice():
+    flow = pf.Flow([pf.nice(2), tr.Dequantize(levels=17, event_dim=1)])
+    fit(flow, torch.randint(0, 17, (300, 2)), epochs=1)  # no warning
+
+
+def test_nearly_dependent_columns_are_no_copies():
+    column = DATA[:, :1].double()
+    fit(small(3), torch.cat([DATA.double(), column + 1e-3 * rows(200, 1)], 1), epochs=1)  # no warning
