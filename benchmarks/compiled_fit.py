@@ -51,8 +51,7 @@ def likelihood(transform: Callable[[], Any], batch: torch.Tensor) -> Callable[[b
         )
 
         def step() -> None:
-            learner.gradient(batch, None)
-            learner.step(1e-4)
+            learner.step(0.1, learner.gradient(batch, None))
 
         return Trained(lambda: learner.prepare(batch, None), step)
 
