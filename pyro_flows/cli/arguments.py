@@ -31,7 +31,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command = commands.add_parser("fit", help="fit a flow to a table and save it")
     _add_data(command)
     _add_kinds(command)
-    command.add_argument("--flow", choices=FAMILIES, default="nsf", help="(nsf, of each column given others)")
+    command.add_argument("--flow", choices=FAMILIES, default="column_by_column", help="(column_by_column)")
     command.add_argument("--out", required=True, metavar="MODEL.pt")
     command.add_argument("--depth", type=_positive, help="number of layers")
     command.add_argument("--hidden", type=_widths, help="widths of each net's hidden layers, such as 64,64")
@@ -52,7 +52,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     command = commands.add_parser("sample", help="draw rows")
     command.add_argument("model", metavar="MODEL.pt")
-    command.add_argument("--number", "-n", type=_positive, default=1000)
+    command.add_argument("--number", "-n", type=_positive, help="how many (1000)")
+    command.add_argument("--given", metavar="DATA", help="the context instead, for one row each")
     command.add_argument("--seed", type=_seed, default=0)
     command.add_argument("--out", required=True, metavar="SAMPLES.csv")
 
@@ -84,6 +85,9 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 def _add_kinds(command: argparse.ArgumentParser) -> None:
     command.add_argument("--drop", type=_names, default=[], metavar="A,B", help="leave columns out")
+    command.add_argument(
+        "--context", type=_names, default=[], metavar="A,B", help="columns that rows are given, not modelled"
+    )
     kinds = command.add_argument_group("kinds of columns, which are inferred and printed otherwise")
     for kind in KINDS:
         kinds.add_argument(f"--{kind}", type=_names, default=[], metavar="A,B")

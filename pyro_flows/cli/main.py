@@ -69,6 +69,7 @@ def _fit(options: argparse.Namespace) -> None:
             frame,
             family=make,
             kinds=kinds,
+            context=options.context,
             checkpoint=run,
             on_schema=print if _is_first() else None,
             epochs=options.epochs,
@@ -110,9 +111,8 @@ def _choice(options: argparse.Namespace) -> dict[str, Any]:
 
 def _parts(model: tables.TableFlow, options: argparse.Namespace) -> Iterator[pd.DataFrame]:
     """Yield the rows to be scored, with the model's columns."""
-    names = model.schema.names
-    texts = [c.name for c in model.schema.columns if any(isinstance(v, str) for v in c.values)]
-    for frame in read_in_parts(options.data, **_choice(options), texts=texts, at_once=ROWS_AT_ONCE):
+    names = model.names
+    for frame in read_in_parts(options.data, **_choice(options), texts=model.texts, at_once=ROWS_AT_ONCE):
         if not set(names) <= set(frame.columns):
             if len(frame.columns) != len(names) or not (options.columns or _unnamed(frame.columns, names)):
                 absent = [name for name in names if name not in frame.columns]
@@ -167,16 +167,28 @@ def _sample(options: argparse.Namespace) -> None:
     model = Model.load(options.model).table
     torch.manual_seed(options.seed)
 
+    if (model.context is None) != (options.given is None) or (options.given and options.number):
+        needed = "--number" if model.context is None else f"--given, for {', '.join(model.context.names)}"
+        raise InputError(f"{options.model}: expected {needed} and no other")
+
     def drawn() -> Iterator[pd.DataFrame]:
-        for first in range(0, options.number, ROWS_AT_ONCE):
-            yield model.sample(min(ROWS_AT_ONCE, options.number - first))
+        if options.given:
+            for frame in read_in_parts(options.given, texts=model.texts, at_once=ROWS_AT_ONCE):
+                try:
+                    yield model.sample(given=frame)
+                except (ValueError, TypeError) as error:
+                    raise InputError(f"{options.given}: {error}") from error
+            return
+        number = options.number or 1000
+        for first in range(0, number, ROWS_AT_ONCE):
+            yield model.sample(min(ROWS_AT_ONCE, number - first))
 
     try:
         write(options.out, drawn())
     except (MemoryError, RuntimeError) as error:
         if not _is_memory(error):
             raise InputError(f"{options.model}: sampling failed: {str(error).splitlines()[0]}") from error
-        raise InputError(f"--number: {options.number} rows do not fit into memory") from error
+        raise InputError(f"{options.out}: so many rows do not fit into memory") from error
 
 
 def _is_memory(error: Exception) -> bool:
@@ -191,10 +203,10 @@ def _plot(options: argparse.Namespace) -> None:
     check_output(options.out)
     model = Model.load(options.model).table
     torch.manual_seed(options.seed)
-    frame = next(_parts(model, options))[model.schema.names]
-    samples = model.sample(min(len(frame), 5000))
+    frame = next(_parts(model, options))[model.names][:5000]
+    samples = model.sample(len(frame)) if model.context is None else model.sample(given=frame)
     figures = {
-        "": plotting.compare_tables(frame[:5000], samples),
+        "": plotting.compare_tables(frame, samples),
         "-loss": plotting.loss_curve(model.history),
     }
     out = Path(options.out)

@@ -15,9 +15,11 @@ from .errors import InputError
 
 __all__ = ["FAMILIES", "Model", "family"]
 
-FAMILIES = [
-    name for name in sorted(families.__all__) if "input_dim" in signature(getattr(families, name)).parameters
-]
+FAMILIES = {"column_by_column": tables.column_by_column} | {
+    name: factory
+    for name in sorted(families.__all__)
+    if "input_dim" in signature(factory := getattr(families, name)).parameters
+}
 
 VERSION = 2  # of the file's format
 
@@ -28,13 +30,11 @@ def family(name: str, options: dict[str, Any]) -> tables.Family:
     Raises:
         InputError: if the family has no such option.
     """
-    factory = getattr(families, name)
-    known = signature(factory).parameters
+    factory = FAMILIES[name]
     for option in options:
-        if option not in known:
+        if option not in signature(factory).parameters:
             raise InputError(f"--{option}: {name} has none")
-    # A spline of each column given the ones before it takes a single column, too, and learns more.
-    return partial(factory, **options, **({"autoregressive": True} if "autoregressive" in known else {}))
+    return partial(factory, **options)
 
 
 @dataclass

@@ -78,7 +78,7 @@ def compare_tables(
     right.set_xlabel("data", fontsize=7)
     right.set_ylabel("samples", fontsize=7)
     right.tick_params(labelsize=6)
-    right.set_aspect("equal", adjustable="datalim")
+    right.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
     return figure
 
 

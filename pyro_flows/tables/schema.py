@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .column import Column
+from .features import feature_count, features
 from .kinds import Kind
 from .values import Array
 
@@ -92,19 +93,38 @@ class Schema:
             rows[:, 2, 0] += torch.where(impossible.any(1), -torch.inf, 0.0)
         return rows
 
+    @property
+    def feature_count(self) -> int:
+        """How many numbers `features` gives a row."""
+        return sum(map(feature_count, self.columns))
+
+    def features(self, frame: pd.DataFrame) -> Tensor:
+        """Return rows as the context of a conditional flow, of shape (rows, feature_count).
+
+        Categories are one-hot, other cells their scores; see `fit`.
+
+        Raises:
+            TypeError, ValueError: if a column is missing, or a cell cannot occur.
+        """
+        return torch.cat([features(column, series) for column, series in self._columns_of(frame)], -1)
+
     def impossible(self, frame: pd.DataFrame) -> dict[str, int]:
         """Return how many cells of each column cannot occur, for those that have some."""
         counts = self._encode(frame)[1].sum(0).tolist()
         return {name: count for name, count in zip(self.names, counts, strict=True) if count}
 
-    def _encode(self, frame: pd.DataFrame) -> tuple[Tensor, Tensor]:
+    def _columns_of(self, frame: pd.DataFrame) -> Iterator[tuple[Column, pd.Series]]:
         given = {str(name): j for j, name in enumerate(frame.columns)}
         absent = [name for name in self.names if name not in given]
         if absent:
             raise ValueError(
                 f"expected columns {', '.join(self.names[:20])}; got none named {', '.join(absent)}"
             )
-        cells = [c.encode(frame.iloc[:, given[c.name]].rename(c.name)) for c in self.columns]
+        for column in self.columns:
+            yield column, frame.iloc[:, given[column.name]].rename(column.name)
+
+    def _encode(self, frame: pd.DataFrame) -> tuple[Tensor, Tensor]:
+        cells = [column.encode(series) for column, series in self._columns_of(frame)]
         impossible = torch.stack([log_f.isneginf() for *_, log_f in cells], -1)
         if not self.varying:
             return torch.zeros(len(frame), 3, 0, dtype=torch.float64), impossible

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Family", "TableFlow"]
 
-Family = Callable[[int], FlowTransform]
+Family = Callable[..., FlowTransform]
 ROWS = 2**14  # evaluated at once
 VERSION = 1  # of the file's format
 
@@ -36,16 +36,37 @@ class TableFlow:
 
     Args:
         schema: what the columns are.
-        family: gives a transform of vectors when called with their length, as `pyro_flows.nsf` does.
+        family: gives a transform of vectors when called with their length, and with a keyword context_dim if
+            there is a context, as `pyro_flows.nsf` does.
+        context: what the columns are that rows are given, if any.
         history: what `fit` saw.
     """
 
-    def __init__(self, schema: Schema, family: Family, history: History | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        family: Family,
+        *,
+        context: Schema | None = None,
+        history: History | None = None,
+    ) -> None:
         if not schema.dim:
             raise ValueError("expected a column that varies; got constant columns only")
-        self.schema = schema
-        self.flow = Flow([family(schema.dim), Cells(schema.dim)])
+        self.schema, self.context = schema, context
+        size = {} if context is None else {"context_dim": context.feature_count}
+        self.flow = Flow([family(schema.dim, **size), Cells(schema.dim)])
         self.history = history or History()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all columns, the context's before the table's."""
+        return [*(self.context.names if self.context else []), *self.schema.names]
+
+    @property
+    def texts(self) -> list[str]:
+        """The names of the columns whose cells are texts, even if some look like numbers."""
+        columns = [*(self.context.columns if self.context else []), *self.schema.columns]
+        return [c.name for c in columns if any(isinstance(value, str) for value in c.values)]
 
     def log_prob(self, frame: pd.DataFrame, *, num_samples: int = 16, seed: int = 0) -> Tensor:
         r"""Return each row's log-probability (of its listed and whole values) times density (of the others).
@@ -58,7 +79,7 @@ class TableFlow:
         that cannot occur has −∞, and a warning tells in which columns.
 
         Args:
-            frame: rows with the schema's columns, in any order; others are ignored.
+            frame: rows with the schema's columns, and the context's, in any order; others are ignored.
             num_samples: K.
             seed: of the draws: equal rows at equal places have equal scores.
 
@@ -81,30 +102,52 @@ class TableFlow:
                 stacklevel=2,
             )
         scores = rows.new_full((len(rows),), -math.inf)
-        scores[possible] = self.score(rows[possible], num_samples=num_samples, seed=seed)
+        given = None if self.context is None else self.context.features(frame)[possible]
+        scores[possible] = self.score(rows[possible], given, num_samples=num_samples, seed=seed)
         return scores
 
-    def score(self, rows: Tensor, *, num_samples: int = 16, seed: int = 0) -> Tensor:
+    def score(
+        self, rows: Tensor, context: Tensor | None = None, *, num_samples: int = 16, seed: int = 0
+    ) -> Tensor:
         """Return the same of rows that `schema.encode` gave, all of which can occur."""
-        kind = next(self.flow.parameters())
+        like = next(self.flow.parameters())
         parts = []
-        with torch.no_grad(), torch.random.fork_rng(devices=[kind.device] if kind.is_cuda else []):
+        with torch.no_grad(), torch.random.fork_rng(devices=[like.device] if like.is_cuda else []):
             torch.manual_seed(seed)
-            for chunk in rows.split(max(1, ROWS // num_samples)):
-                chunk = chunk.to(kind.device, kind.dtype)
-                draws = self.flow().log_prob(chunk.expand(num_samples, *chunk.shape)).double()
+            for index in torch.arange(len(rows)).split(max(1, ROWS // num_samples)):
+                chunk = rows[index].to(like)
+                flow = self.flow(None if context is None else context[index].to(like))
+                draws = flow.log_prob(chunk.expand(num_samples, *chunk.shape)).double()
                 parts.append(draws.logsumexp(0) - math.log(num_samples))
         return torch.cat(parts).to(rows.device) if parts else rows.new_empty(0)
 
-    def sample(self, count: int) -> pd.DataFrame:
-        """Return so many new rows, with the columns, types and categories of the table."""
+    def sample(self, count: int | None = None, *, given: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Return new rows, with the columns, types and categories of the table.
+
+        Args:
+            count: how many.
+            given: the context instead, for one new row each, which has the context's columns before its own.
+
+        Raises:
+            ValueError: unless exactly the one is given that the table needs.
+        """
+        if (count is None) != (self.context is not None) or (given is None) != (self.context is None):
+            needed = (
+                "a count" if self.context is None else f"rows of {', '.join(self.context.names)} as given"
+            )
+            raise ValueError(f"expected {needed}; got count={count}, given={type(given).__name__}")
+        like = next(self.flow.parameters())
         with torch.no_grad():
-            return self.schema.decode(self.flow().sample((count,)).cpu())
+            if given is None or self.context is None:
+                return self.schema.decode(self.flow().sample((count,)).cpu())
+            drawn = self.schema.decode(self.flow(self.context.features(given).to(like)).sample().cpu())
+        return given[self.context.names].join(drawn.set_index(given.index))
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors, for `torch.load(weights_only=True)`."""
         return {
             "schema": self.schema.state(),
+            "context": None if self.context is None else self.context.state(),
             "flow": self.flow.state_dict(),
             "history": vars(self.history),
         }
@@ -112,7 +155,9 @@ class TableFlow:
     @classmethod
     def of_state(cls, state: dict[str, Any], family: Family) -> TableFlow:
         """Return the flow that `state` is of, in evaluation mode; `family` is the one that it had."""
-        model = cls(Schema.of_state(state["schema"]), family, History(**state["history"]))
+        schema, given = Schema.of_state(state["schema"]), state["context"]
+        context = None if given is None else Schema.of_state(given)
+        model = cls(schema, family, context=context, history=History(**state["history"]))
         model.flow.load_state_dict(state["flow"])
         model.flow.eval()
         return model

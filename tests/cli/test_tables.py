@@ -168,3 +168,45 @@ def test_gaps_constants_absurd_and_far_off_numbers_are_no_obstacle(tmp_path, mon
     assert int(scores.argmin()) == 3
     drawn = Model.load("model.pt").table.sample(100)
     assert 0.3 < (drawn["b"] - 1e9).std() < 3
+
+
+def test_a_flow_given_some_columns(folder, capsys):
+    assert call(f"fit table.csv --context colour,size --out given.pt {FAST}") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:5]] == [
+        "visits",
+        "day",
+        "member",
+        "size",
+        "colour",
+    ]
+    assert call("score given.pt table.csv --out scores.csv") == 0
+    assert np.isfinite(pd.read_csv("scores.csv")["log_prob"]).all()
+    mixed()[["colour", "size"]][:7].to_csv("given.csv", index=False)
+    assert call("sample given.pt --given given.csv --out samples.csv") == 0
+    samples = read("samples.csv")
+    assert list(samples) == ["size", "colour", "visits", "day", "member"]
+    assert samples["colour"].tolist() == mixed()["colour"][:7].tolist()
+    assert call("plot given.pt table.csv --out plot.png") == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sample model.pt --given table.csv --out x.csv", "model.pt: expected --number and no other"),
+        ("sample given.pt -n 3 --out x.csv", "given.pt: expected --given, for colour and no other"),
+        (
+            "sample given.pt --given other.csv --out x.csv",
+            "other.csv: column colour: row 2 holds 'violet', which cannot",
+        ),
+        (
+            "fit table.csv --context z --out x.pt",
+            "table.csv: expected context among the columns size, colour",
+        ),
+    ],
+)
+def test_contexts_that_do_not_fit(folder, capsys, line, message):
+    assert call(f"fit table.csv --context colour --out given.pt {FAST}") == 0
+    (folder / "other.csv").write_text("colour\nred\nviolet\n")
+    capsys.readouterr()
+    assert call(line) == 2
+    assert re.fullmatch(f"pyro-flows: {message}.*\n", capsys.readouterr().err)

@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import matplotlib.figure
+import pandas as pd
 import pyro.distributions as dist
 import pytest
 import torch
@@ -171,3 +172,24 @@ def test_the_first_epochs_do_not_flatten_the_rest():
     low, high = figure.axes[0].get_ylim()
     assert low < min(losses)
     assert high < 4
+
+
+def test_compared_tables_show_every_column_and_gap():
+    data = pd.DataFrame(
+        {
+            "x": [0.5 * i for i in range(40)],
+            "c": pd.Categorical(["a", "b", None, "b"] * 10),
+            "yes": [True, False] * 20,
+            "day": pd.date_range("2024-01-01", periods=40),
+            "n": pd.array([1, 2, None, 4] * 10, dtype="Int64"),
+        }
+    )
+    figure = plotting.compare_tables(data, data.sample(frac=1, random_state=0, ignore_index=True))
+    assert len(figure.axes) == 5 + 3
+    assert [ax.get_title() for ax in figure.axes[:5]] == list(data)
+    assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["a", "b", "missing"]
+    assert figure.axes[5].images[0].get_array().shape == (5, 5)
+    assert rendered(figure).numel() > 0
+    with pytest.raises(ValueError, match="expected equal columns"):
+        plotting.compare_tables(data, data[["x"]])
+    assert len(plotting.compare_tables(data[["c"]], data[["c"]]).axes) == 4

@@ -208,3 +208,32 @@ def test_a_stopped_fit_resumes(tmp_path):
     torch.manual_seed(9)  # other weights, which the finished run's replace
     again = pf.tables.fit(frame, checkpoint=tmp_path / "run", **options)
     assert torch.equal(again.log_prob(frame), whole.log_prob(frame))
+
+
+def test_a_conditional_table_learns_from_its_context():
+    g = np.random.default_rng(0)
+    size = np.where(g.random(400) < 0.1, np.nan, g.normal(size=400))
+    colour = g.choice(["red", "blue"], size=400)
+    y = np.nan_to_num(size) + 3 * (colour == "red") + 0.1 * g.normal(size=400)
+    frame = pd.DataFrame({"y": y, "size": size, "colour": colour})
+    model = pf.tables.fit(frame, context=["size", "colour"], epochs=60, learning_rate=1e-2, progress=False)
+    assert model.schema.names == ["y"]
+    assert model.context.feature_count == 4  # a score and whether it is missing, and two categories
+    assert float(model.log_prob(frame).mean()) > float(model.schema.encode(frame)[:, 2].mean()) + 0.7
+    drawn = model.sample(given=frame[:200])
+    assert list(drawn) == ["size", "colour", "y"]
+    assert np.corrcoef(drawn["y"], y[:200])[0, 1] > 0.9
+    with pytest.raises(ValueError, match="rows of size, colour as given; got count=3"):
+        model.sample(3)
+    with pytest.raises(ValueError, match="column colour: row 1 holds 'violet', which cannot occur"):
+        model.log_prob(frame.assign(colour="violet"))
+
+
+def test_conditional_densities_integrate_to_one():
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"y": g.normal(size=100), "c": g.choice(["a", "b"], size=100)})
+    model = pf.tables.fit(frame, context=["c"], epochs=2, progress=False)
+    y = np.linspace(-60, 60, 6001)
+    for c in "ab":
+        total = model.log_prob(pd.DataFrame({"y": y, "c": c}), num_samples=1).exp().sum() * (y[1] - y[0])
+        assert float(total) == pytest.approx(1, abs=0.01)
