@@ -203,7 +203,8 @@ class Flow(nn.Module):
             transform = Chain(transform if isinstance(transform, list | tuple) else [transform])
         self.add_module("transform", transform)
         tensors = (*transform.parameters(), *transform.buffers())
-        like = next((t for t in tensors if t.is_floating_point()), torch.empty(0)).detach()
+        device = tensors[0].device if tensors else None
+        like = next((t for t in tensors if t.is_floating_point()), torch.empty(0, device=device)).detach()
         if base is None:
             shape = transform.domain_shape
             if shape is None:
@@ -216,6 +217,9 @@ class Flow(nn.Module):
         else:
             raise TypeError(f"expected a distribution or a module as base; got {type(base).__name__}")
         self.units, self.context_units = self._new_units(like)
+        for units in (self.units, self.context_units):
+            if units is not None:
+                units.to(like.device)
         self._in_units: tuple[tuple[Any, ...], Chain] | None = None
 
     def _new_units(self, like: Tensor) -> tuple[Units | None, Units | None]:

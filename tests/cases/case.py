@@ -92,20 +92,17 @@ class Case:
 
     def noise(self, transform: FlowTransform, batch=(5,), dtype=torch.float32) -> Tensor:
         """A base-side tensor, in the transform's domain."""
-        return transform_to(transform.domain)(
-            torch.randn((*batch, *self.event), dtype=dtype, device=device())
-        )
+        noise = torch.randn((*batch, *self.event), dtype=dtype).to(device())  # the same on every device
+        return transform_to(transform.domain)(noise)
 
     def data_event(self) -> tuple[int, ...]:
         """The shape of an event on the data side."""
         return tuple(self.build().forward_shape(self.event))
 
     def context_of(self, batch=(5,), dtype=torch.float32) -> Tensor | None:
-        return (
-            None
-            if self.context is None
-            else torch.randn((*batch, *self.context), dtype=dtype, device=device())
-        )
+        if self.context is None:
+            return None
+        return torch.randn((*batch, *self.context), dtype=dtype).to(device())
 
     def bound(self, transform: FlowTransform, batch=(5,), dtype=torch.float32) -> FlowTransform:
         """The transform, given a context of its own for each event where it takes one."""

@@ -36,7 +36,11 @@ CASES = {
     ),
     "linear-orthogonal": Case("Linear", lambda: tr.Linear(Orthogonal(3)), single=True),
     "linear-orthogonal-image": Case(
-        "Linear", lambda: tr.Linear(Orthogonal(3, 1, random=True), event_dim=3), (3, 1, 2), single=True
+        "Linear",
+        lambda: tr.Linear(Orthogonal(3, 1, random=True), event_dim=3),
+        (3, 1, 2),
+        single=True,
+        outside=ROTATED,
     ),
     "linear-inverse": Case(
         "Linear", lambda: tr.Linear(LU(3), event_dim=3, bias=False).inv, (3, 2, 1), single=True
