@@ -188,6 +188,8 @@ def main() -> None:
                 print("| " + " | ".join(row(name, library, given.seconds)) + " |", flush=True)
             except MissingPeer as error:
                 print(error, flush=True)
+            except RuntimeError as error:  # tensors that a library keeps on the CPU
+                print(f"| {name} | {library} | {' '.join(str(error).split())[:80]} |", flush=True)
     if "digits" in wanted:
         print(markdown(["precision", "fit's steps/s", "bits/dim"], [digits("no"), digits("bf16")]))
 

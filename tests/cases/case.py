@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -114,6 +115,14 @@ class Case:
         if self.positive:  # not a LogNormal: torch makes its inverse in the first call, and a second graph
             return dist.HalfNormal(like.new_ones(self.event), validate_args=False).to_event()
         return dist.Normal(like.new_zeros(self.event), like.new_ones(())).to_event()
+
+    def uneven(self, transform: FlowTransform) -> pf.Flow:
+        """A flow from noise that a rotation changes."""
+        base = self.base()
+        if not self.positive:
+            numbers = torch.linspace(0.2, 0.8, math.prod(self.event)).reshape(self.event).to(device())
+            base = dist.Normal(numbers, 1 + numbers, validate_args=False).to_event()
+        return pf.Flow(transform, base)
 
     def flow(self, transform: FlowTransform, dtype=torch.float32) -> pf.Flow:
         if self.positive:

@@ -124,7 +124,7 @@ def gradients(case: Case) -> None:
             leaves["context"] = context.requires_grad_()
         flow = case.flow(t)
         y = flow(context).sample(() if context is not None else (32,))
-        losses = {"log_prob": flow(context).log_prob(y).sum()}
+        losses = {"log_prob": case.uneven(t)(context).log_prob(y).sum()}
         z = flow(context).rsample(() if context is not None else (32,))
         losses["rsample"] = (z.square() + z).sum()
         for loss in losses.values():
