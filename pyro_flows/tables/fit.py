@@ -15,6 +15,7 @@ from ..families import nsf
 from ..training import fit as fit_flow
 from ..transform import FlowTransform
 from .schema import Schema
+from .singular import warn_of_no_density
 from .table_flow import Family, TableFlow
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def fit(
     family: Family = column_by_column,
     kinds: Mapping[str, str] | None = None,
     context: Sequence[str] = (),
+    weights: Any = None,
     validation: float = 0.1,
     checkpoint: str | os.PathLike[str] | None = None,
     on_schema: Callable[[Schema], Any] | None = None,
@@ -77,6 +79,7 @@ def fit(
             `column_by_column`.
         kinds: kinds of columns that are not to be inferred, such as {"zip": "categorical"}: see `Kind`.
         context: columns that rows are given: the flow is one of the other columns, p(row | context).
+        weights: a number ≥ 0 for each row, which says how often it counts.
         validation: the fraction of rows held out.
         checkpoint: as for `pyro_flows.fit`.
         on_schema: called with the schema, and the context's, before training: `print`, say.
@@ -105,8 +108,11 @@ def fit(
     generator = torch.Generator().manual_seed(settings.get("seed", 0))
     order = torch.randperm(len(frame), generator=generator)
     train, held_out = order[count:], order[:count]
-    weights = np.zeros(len(frame))
-    weights[train.numpy()] = 1
+    counted = np.ones(len(frame)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if len(counted) != len(frame):
+        raise ValueError(f"expected a weight for each of {len(frame)} rows; got {len(counted)}")
+    told = counted.copy()
+    told[held_out.numpy()] = 0
     names = [str(name) for name in frame.columns]
     absent = [name for name in context if name not in names]
     if absent:
@@ -115,21 +121,29 @@ def fit(
         )
     chosen = np.isin(names, list(context))
     kinds_of = [{n: kind for n, kind in (kinds or {}).items() if (n in context) == c} for c in (False, True)]
-    schema = Schema.of(frame.loc[:, ~chosen], kinds_of[0], weights=weights)
-    given = Schema.of(frame.loc[:, chosen], kinds_of[1], weights=weights) if context else None
+    schema = Schema.of(frame.loc[:, ~chosen], kinds_of[0], weights=told)
+    given = Schema.of(frame.loc[:, chosen], kinds_of[1], weights=told) if context else None
     model = TableFlow(schema, family, context=given)
-    for told in (schema, given):
-        if on_schema is not None and told is not None:
-            on_schema(told)
+    for part in (schema, given):
+        if on_schema is not None and part is not None:
+            on_schema(part)
+    warn_of_no_density(schema, frame)
     rows = schema.encode(frame)
     conditions = None if given is None else given.features(frame)
 
-    def part(index: Tensor) -> Any:
-        return rows[index], None if conditions is None else conditions[index]
+    def chosen_rows(index: Tensor) -> Any:
+        loads = None if weights is None else counted[index.numpy()]
+        return rows[index], None if conditions is None else conditions[index], loads
 
-    data, condition = part(train)
-    held: Any = part(held_out) if count else 0
+    data, condition, load = chosen_rows(train)
     model.history = fit_flow(
-        model.flow, data, context=condition, validation=held, checkpoint=checkpoint, **settings
+        model.flow,
+        data,
+        context=condition,
+        weights=load,
+        units=False,  # scores are standard normal
+        validation=chosen_rows(held_out) if count else 0,
+        checkpoint=checkpoint,
+        **settings,
     )
     return model

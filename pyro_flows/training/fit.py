@@ -76,7 +76,8 @@ def fit(
         loss: what to minimise instead of −log p: a function of the flow, rows and their context (or None)
             that returns one loss a row. It may draw from torch's global generator.
         validation: fraction of the rows held out, or data of their own, (data, context) for a
-            conditional flow; 0 for none, which keeps the last weights.
+            conditional flow, (data, context, weights) for weighted rows; 0 for none, which keeps the last
+            weights of the flow.
         checkpoint: file that the run's state is written to and, where it exists, resumed from: the
             resumed run ends with the same bits as one that was never interrupted, where a data set's
             rows depend on the index and the global generators only.

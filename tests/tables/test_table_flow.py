@@ -237,3 +237,24 @@ def test_conditional_densities_integrate_to_one():
     for c in "ab":
         total = model.log_prob(pd.DataFrame({"y": y, "c": c}), num_samples=1).exp().sum() * (y[1] - y[0])
         assert float(total) == pytest.approx(1, abs=0.01)
+
+
+def test_weights_count_rows_as_often():
+    frame = pd.DataFrame({"c": ["a"] * 100 + ["b"] * 100, "x": np.random.default_rng(0).normal(size=200)})
+    weights = np.repeat([3.0, 1.0], 100)
+    model = pf.tables.fit(frame, weights=weights, epochs=30, learning_rate=1e-2, progress=False)
+    assert model.sample(2000)["c"].eq("a").mean() == pytest.approx(0.75, abs=0.06)
+    with pytest.raises(ValueError, match="a weight ≥ 0 for each of 200 rows"):
+        pf.tables.fit(frame, weights=-weights, epochs=1, progress=False)
+
+
+def test_a_table_without_a_density_is_told():
+    x = np.random.default_rng(0).normal(size=(2, 200))
+    frame = pd.DataFrame({"x": x[0], "e": np.exp(-x[0]), "y": x[1], "n": np.arange(200)})
+    with pytest.warns(UserWarning, match="no density, .*: columns x and e determine each other. Leave out"):
+        pf.tables.fit(frame, epochs=1, progress=False)
+    twice = pd.concat([frame[["x", "y"]][:100]] * 2)
+    with pytest.warns(UserWarning, match="no density, .*: 100 of 200 rows are copies of others in x, y"):
+        pf.tables.fit(twice, epochs=1, progress=False)
+    twice_discrete = pd.DataFrame({"n": [1, 2, 3, 3] * 50, "c": ["a", "b", "b", "a"] * 50})
+    pf.tables.fit(twice_discrete, epochs=1, progress=False)  # says nothing

@@ -50,7 +50,7 @@ class Data:
             train = without_absurd_rows(flow, train, name="data", warn=warn)
             if val is not None:
                 val = without_absurd_rows(flow, val, name="validation data", warn=warn)
-        if warn and not flow.given_transform.codomain.is_discrete:
+        if warn and flow.given_transform.bijective:  # others make densities of what has none
             warn_of_no_density(train)
         return mean_one(train), val
 

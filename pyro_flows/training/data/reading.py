@@ -113,9 +113,12 @@ def split(
     """
     if not isinstance(validation, int | float):
         parts = validation if isinstance(validation, tuple) else (validation, None)
-        if len(parts) != 2:
-            raise ValueError(f"expected validation data as (data, context); got {len(parts)} parts")
-        return source, source_of(*parts, like=like, finite=True, name="validation data", **reading)
+        if not 2 <= len(parts) <= 3:
+            expected = "(data, context) or (data, context, weights)"
+            raise ValueError(f"expected validation data as {expected}; got {len(parts)} parts")
+        data, context, weights = (*parts, None)[:3]
+        reading |= {"weights": weights, "like": like, "finite": True, "name": "validation data"}
+        return source, source_of(data, context, **reading)
     if not 0 <= validation < 1:
         raise ValueError(f"expected a validation fraction in [0, 1); got {validation}")
     count = round(validation * len(source))
