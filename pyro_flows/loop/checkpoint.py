@@ -56,7 +56,7 @@ def load(path: str | os.PathLike[str], *, kind: str, version: int) -> State:
         raise ValueError(f"{os.fspath(path)} is no {kind} file of pyro_flows")
     found = state.get("format", 0)
     if found != version:
-        older = "use the pyro_flows that wrote it, or start a new file"
+        older = "use the pyro_flows that wrote it, or start anew"
         remedy = "update pyro_flows" if found > version else older
         raise ValueError(
             f"expected a {kind} file of format {version}; got {os.fspath(path)} of format {found}: {remedy}"

@@ -35,7 +35,8 @@ class ClippedStep:
     Args:
         optimizer: moves the parameters; its groups' learning rates are those of a factor of 1.
         clip: bound c of the norm of all gradients together; `math.inf` for none.
-        halt: whether every step after a skipped one is skipped too.
+        halt: whether every step after a skipped one is skipped too. Fused SGD with momentum needs it: it
+            takes its first step for done, and its momentum for set, if the step was skipped.
 
     Attributes:
         skipped: how many steps have been skipped, of shape ().
@@ -55,7 +56,8 @@ class ClippedStep:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        finite = (norm if loss is None else norm + loss).isfinite()
+        scale = (norm / self.clip).clamp(min=1).float()  # single precision is all that fused steps take
+        finite = (scale if loss is None else scale + loss).isfinite()
         skip = (~finite).to(self.skipped)
         if self.halt:
             skip = torch.maximum(skip, self.skipped.clamp(max=1))
@@ -63,7 +65,7 @@ class ClippedStep:
         self.in_a_row = (self.in_a_row + skip) * skip
         if self.fused:
             fused: Any = self.optimizer
-            fused.found_inf, fused.grad_scale = skip, (norm / self.clip).clamp(min=1).float()
+            fused.found_inf, fused.grad_scale = skip, scale
             self.optimizer.step()
         elif not bool(skip):
             nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)

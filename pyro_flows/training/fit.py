@@ -9,6 +9,7 @@ import torch
 
 from ..flow import Flow
 from ..loop.generators import restored_generators
+from ..loop.settings import with_keywords
 from .data import Data
 from .likelihood import Loss, negative_log_likelihood
 from .run import Run
@@ -28,20 +29,24 @@ def fit(
     loss: Loss = negative_log_likelihood,
     validation: Any = 0.1,
     checkpoint: str | os.PathLike[str] | None = None,
-    **settings: Any,
+    settings: Settings | None = None,
+    **keywords: Any,
 ) -> History:
     """Fit a flow to data by maximum likelihood: minimise −mean log p(data) with Adam.
 
     A tenth of the rows is held out; the weights that score them best are restored at the end, and
-    the flow is left in evaluation mode. Running statistics are recomputed over the training data (at
+    the flow is left in evaluation mode. Running statistics are updated over the training data (at
     most 20,000 rows or 2,000 images of them) before each validation. Works under `torchrun` and
     `accelerate launch` as it is: the processes share each batch.
 
+    Between two checks, 50 steps apart, nothing is read back from the device, so that a GPU never waits. After
+    a loss or gradient that is NaN or infinite no weight moves any more, and the next check raises.
+
     With ``compile=True`` torch makes one graph of the loss and its gradient before the first step, with the
-    same results to rounding. All batches are of one size, so it never compiles again. Where it cannot, or
+    same results to rounding. All batches are of one size, so it never compiles again. If it cannot, or
     under `save_memory`, a warning says why and the training is eager. On a CPU it makes steps of dense nets
     1.4 to 2.4 times as fast and those of convolutions no faster, and pays after some ten thousand steps, or
-    about a thousand where the same network and batch size have been compiled on the machine before;
+    about a thousand if the same network and batch size have been compiled on the machine before;
     `History.compile_seconds` tells what it took. The loss is called once more, for compiling.
 
     Data and contexts come in any units, such as dollars or seconds since 1970. Before the first step the
@@ -78,19 +83,21 @@ def fit(
         validation: fraction of the rows held out, or data of their own, (data, context) for a
             conditional flow, (data, context, weights) for weighted rows; 0 for none, which keeps the last
             weights of the flow.
-        checkpoint: file that the run's state is written to and, where it exists, resumed from: the
-            resumed run ends with the same bits as one that was never interrupted, where a data set's
+        checkpoint: file that the run's state is written to and, if it exists, resumed from: the
+            resumed run ends with the same bits as one that was never interrupted, if a data set's
             rows depend on the index and the global generators only.
-        **settings: fields of `Settings`: epochs, batch_size, learning_rate, schedule, clip,
-            patience, ema, augment, precision, compile, seed, progress, checkpoint_every.
+        settings: how to train.
+        **keywords: fields of `Settings`, in place of those in `settings`: epochs, batch_size, learning_rate,
+            schedule, weight_decay, optimizer, clip, patience, ema, augment, precision, compile, seed,
+            progress, checkpoint_every.
 
     Returns:
-        The losses by epoch, in nats where the loss is.
+        The losses by epoch, in nats if the loss is.
 
     Raises:
-        NonFiniteLoss: where the loss becomes NaN or infinite; the error names the first layer that
-            made it.
-        TypeError, ValueError: where an argument is not as above, or the checkpoint is of another run.
+        NonFiniteLoss: if the loss or its gradient becomes NaN or infinite; the error names the first layer
+            that made it.
+        TypeError, ValueError: if an argument is not as above, or the checkpoint is of another run.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -102,6 +109,7 @@ def fit(
     if not isinstance(flow, Flow):
         raise TypeError(f"expected a Flow; got {type(flow).__name__}")
     device = next((p.device for p in flow.parameters()), torch.device("cpu"))
+    settings = with_keywords(Settings, settings, keywords)
     with restored_generators(device):
         given = Data(data, context, weights, validation, units=units, labels=labels)
-        return Run(flow, given, loss, checkpoint, Settings(**settings))()
+        return Run(flow, given, loss, checkpoint, settings)()

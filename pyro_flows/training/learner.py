@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..flow import Flow
 from ..loop.clipped_step import ClippedStep, adam
@@ -59,10 +60,8 @@ class Learner:
         mean = _Mean(flow, loss, settings.compile)
         self.compiled = mean.compiled
         self.loss = process.prepare(mean)
-        parameters = [p for p in flow.parameters() if p.requires_grad]
-        self.clipped_step = ClippedStep(
-            adam(parameters, rate=settings.learning_rate), clip=settings.clip, halt=True
-        )
+        parameters: list[Any] = [p for p in flow.parameters() if p.requires_grad]
+        self.clipped_step = ClippedStep(_optimizer(parameters, settings), clip=settings.clip, halt=True)
         self.average = WeightAverage(parameters, settings.ema)
 
     def prepare(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> float:
@@ -110,7 +109,23 @@ class Learner:
         self.clipped_step.load(state["step"])
         self.average.load(state["average"])
 
+    def identity(self) -> dict[str, Any]:
+        """Return what tells an optimiser of the user's own from others."""
+        optimizer = self.clipped_step.optimizer
+        if self.settings.optimizer is None:
+            return {}
+        return {"optimizer": f"{type(optimizer).__name__}({optimizer.defaults})"}
+
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.settings.precision == "no":
             return nullcontext()
         return torch.autocast(self.process.device.type, torch.bfloat16)
+
+
+def _optimizer(parameters: list[Tensor], settings: Settings) -> Optimizer:
+    if settings.optimizer is None:
+        return adam(parameters, rate=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = settings.optimizer(parameters)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"expected `optimizer` to return a torch optimiser; got {type(optimizer).__name__}")
+    return optimizer

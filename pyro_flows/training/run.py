@@ -115,7 +115,11 @@ class Run:
         key = self.settings.seed + 1_000_003 * (self.epoch + 1)
         for index, (x, context) in zip(order, self.train.batches(order, key=key), strict=True):
             weights = self.train.weights
-            yield x, context, None if weights is None else weights[index.to(weights.device)]
+            yield (
+                x,
+                context,
+                None if weights is None else weights[index.to(weights.device, non_blocking=True)],
+            )
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """Return the batch of the present step, with what is drawn in it and after it."""
@@ -194,10 +198,8 @@ class Run:
         seed_generators(self.settings.seed, self.process.rank, device=self.device)
         mine = torch.arange(self.process.rank, len(rows), self.process.world)
         order = mine.split(rows_at_once(self.flow.transform))
-        total, size = (
-            self._total(0.0),
-            len(rows) if rows.weights is None else float(rows.weights.double().sum()),
-        )
+        total = self._total(0.0)
+        size = len(rows) if rows.weights is None else float(rows.weights.double().sum())
         with torch.no_grad():
             for index, (x, context) in zip(order, rows.batches(order), strict=True):
                 losses = row_losses(self.row_loss, self.flow, x, context).to(total.dtype)
@@ -233,6 +235,7 @@ class Run:
             "validation rows": len(self.val or ()),
             "data with the checksum": self.train.checksum(),
             **self.data.identity(),
+            **self.learner.identity(),
         }
 
     def _save(self) -> None:

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..loop.schedule import cosine
 from ..loop.settings import check_common, check_integers
 
 __all__ = ["History", "Settings"]
+
+LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Settings:
         batch_size: rows a step, over all processes together; an epoch's last, smaller batch is left out.
         learning_rate: Adam's, multiplied by `schedule`.
         schedule: a function of progress in [0, 1].
+        weight_decay: λ of decoupled weight decay, θ ← (1 − λ · rate) θ in each step (AdamW; Loshchilov &
+            Hutter 2019, arXiv:1711.05101).
+        optimizer: a function of the list of parameters that returns an optimiser to use instead of Adam, such
+            as ``lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, fused=True)``; `schedule` multiplies its
+            learning rates. One that is not fused reads the device once a step.
         clip: bound of the gradient's norm; `math.inf` for none.
         patience: epochs without a better validation loss before stopping; None waits for a quarter
             of all epochs, at least 10.
@@ -40,8 +48,10 @@ class Settings:
 
     epochs: int | None = None
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = LEARNING_RATE
     schedule: Callable[[float], float] = cosine
+    weight_decay: float = 0.0
+    optimizer: Callable[[list[Tensor]], Optimizer] | None = None
     clip: float = 5.0
     patience: int | None = None
     ema: float = 0.0
@@ -55,6 +65,10 @@ class Settings:
     def __post_init__(self) -> None:
         check_integers(self, ("epochs", "batch_size", "patience"))
         check_common(self)
+        if not self.weight_decay >= 0:
+            raise ValueError(f"expected weight_decay ≥ 0; got {self.weight_decay}")
+        if self.optimizer is not None and (self.weight_decay, self.learning_rate) != (0.0, LEARNING_RATE):
+            raise ValueError("expected learning_rate and weight_decay inside `optimizer`; got them beside it")
         if not 0 <= self.ema < 1:
             raise ValueError(f"expected ema in [0, 1); got {self.ema}")
         if self.precision not in ("no", "bf16"):

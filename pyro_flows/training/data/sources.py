@@ -70,7 +70,7 @@ class TensorSource:
 
     def _picked(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         for index in indices:
-            index = index.to(self.data.device)
+            index = index.to(self.data.device, non_blocking=True)
             yield self.data[index], None if self.context is None else self.context[index]
 
     def checksum(self) -> int:

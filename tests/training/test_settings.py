@@ -1,0 +1,153 @@
+"""`fit`'s settings: an object or keywords; optimisers and weight decay."""
+
+import math
+
+import pytest
+import torch
+
+import pyro_flows as pf
+from pyro_flows.training import Settings
+
+from ..loop.test_checkpoint import load
+from .test_resume import kept_checkpoints
+
+DATA = torch.randn(60, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 2 + 1
+FLAT = {"schedule": lambda progress: 1.0, "clip": math.inf, "validation": 0, "units": False}
+
+
+def flow():
+    torch.manual_seed(1)
+    return pf.Flow(pf.real_nvp(2, depth=2, hidden=(8,))).double()
+
+
+def fit(made, **options):
+    return pf.fit(made, DATA, **{"epochs": 2, "batch_size": 20, "progress": False} | options)
+
+
+def by_hand(optimizer, steps):
+    """Take full-batch steps of −mean log p in a plain loop."""
+    made = flow()
+    stepper = optimizer(list(made.parameters()))
+    for _ in range(steps):
+        stepper.zero_grad()
+        (-made().log_prob(DATA).mean()).backward()
+        stepper.step()
+    return made
+
+
+OPTIMISERS = {
+    "weight decay": (
+        {"weight_decay": 0.5, "learning_rate": 0.01},
+        lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.5),
+    ),
+    "no decay": ({"learning_rate": 0.01}, lambda p: torch.optim.Adam(p, lr=0.01)),
+    "plain SGD": (
+        {"optimizer": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9)},
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+    ),
+    "fused SGD": (
+        {"optimizer": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, fused=True)},
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_optimisers_step_as_in_a_loop_of_ones_own(name):
+    options, optimizer = OPTIMISERS[name]
+    made = flow()
+    fit(made, epochs=4, batch_size=60, **FLAT, **options)
+    for mine, theirs in zip(made.parameters(), by_hand(optimizer, 4).parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["weight decay", "plain SGD", "fused SGD"])
+def test_a_resumed_run_ends_with_the_same_bits(name, tmp_path):
+    options = OPTIMISERS[name][0] | {"checkpoint_every": 0.0}
+    whole = flow()
+    with kept_checkpoints(tmp_path) as paths:
+        fit(whole, checkpoint=tmp_path / "run", **options)
+    again = flow()
+    fit(again, checkpoint=paths[3], **options)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_another_optimiser_is_another_run(tmp_path):
+    def sgd(**options):
+        return lambda p: torch.optim.SGD(p, **{"lr": 0.01} | options)
+
+    fit(flow(), checkpoint=tmp_path / "run", optimizer=sgd())
+    for other in (sgd(lr=0.1), sgd(momentum=0.5), lambda p: torch.optim.Adam(p, lr=0.01), None):
+        with pytest.raises(ValueError, match=r"of another run: expected optimizer SGD"):
+            fit(flow(), checkpoint=tmp_path / "run", optimizer=other)
+    fit(flow(), checkpoint=tmp_path / "decay", weight_decay=0.1)
+    with pytest.raises(ValueError, match=r"of another run: expected weight_decay 0.1; got 0.0"):
+        fit(flow(), checkpoint=tmp_path / "decay")
+
+
+def test_settings_as_an_object_keywords_or_both():
+    results = []
+    for options in (
+        {"epochs": 3, "learning_rate": 0.01},
+        {"settings": Settings(epochs=3, batch_size=20, learning_rate=0.01, progress=False)},
+        {"settings": Settings(epochs=7, learning_rate=0.01), "epochs": 3},
+    ):
+        results.append(fit(flow(), **{"epochs": 3} | options).train_loss)
+    assert results[0] == results[1] == results[2]
+    assert len(results[0]) == 3
+
+
+BAD = {
+    "no settings": ({"settings": {"epochs": 3}}, TypeError, "expected settings as Settings; got dict"),
+    "unknown": ({"epoch": 3}, TypeError, "expected settings among epochs, .*; got epoch"),
+    "decay": ({"weight_decay": -1.0}, ValueError, "expected weight_decay ≥ 0; got -1.0"),
+    "decay beside": (
+        {"weight_decay": 0.1, "optimizer": torch.optim.SGD},
+        ValueError,
+        "expected learning_rate and weight_decay inside `optimizer`",
+    ),
+    "rate beside": (
+        {"learning_rate": 0.1, "optimizer": torch.optim.SGD},
+        ValueError,
+        "expected learning_rate and weight_decay inside `optimizer`",
+    ),
+    "no optimiser": (
+        {"optimizer": lambda p: torch.optim.SGD},
+        TypeError,
+        "expected `optimizer` to return a torch optimiser; got type",
+    ),
+    "truth": ({"epochs": True}, TypeError, "expected epochs as an integer; got True"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_settings(name):
+    options, error, message = BAD[name]
+    with pytest.raises(error, match=message):
+        fit(flow(), **options)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_non_finite_gradient_stops_any_optimiser(fused):
+    made = flow()
+    with pytest.raises(pf.training.NonFiniteLoss, match="smaller learning_rate"):
+        fit(made, validation=0, optimizer=lambda p: torch.optim.SGD(p, lr=1e30, fused=fused))
+    assert bool(made().log_prob(DATA).isfinite().all())
+
+
+def test_scalar_losses_are_refused():
+    """They trained on one loss and validated on another."""
+    with pytest.raises(ValueError, match=r"one a row, of shape \(20,\); got \(\)"):
+        fit(flow(), loss=lambda made, x, context: -made(context).log_prob(x).mean())
+
+
+def test_best_epoch_counts_from_one_as_plots_do(tmp_path):
+    made = flow()
+    history = fit(made, epochs=4, checkpoint=tmp_path / "run")
+    assert history.val_loss[history.best_epoch - 1] == min(history.val_loss) == history.best_loss
+    assert (
+        load(tmp_path / "run", kind="training run", version=1)["history"]["best_epoch"] == history.best_epoch
+    )
+    pytest.importorskip("matplotlib")
+    labels = [line.get_label() for line in pf.plotting.loss_curve(history).axes[0].lines]
+    assert any(label.endswith(f"epoch {history.best_epoch}") for label in labels)
