@@ -65,32 +65,36 @@ class Coupling(FlowTransform):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and Σ log g′."""
         self._check(x.shape, self.domain_shape, self._event_dim)
-        passive, active, log_det = self.move(*self.partition.split(x), context)
-        return self.partition.merge(passive, active), log_det
+        passive, active, log_slopes = self.move(*self.partition.split(x), context)
+        return self.partition.merge(passive, active), log_slopes.sum(-1)
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x and −Σ log g′."""
         self._check(y.shape, self.codomain_shape, self._event_dim)
-        passive, active, log_det = self.move(*self.partition.split(y), context, inverse=True)
-        return self.partition.merge(passive, active), log_det
+        passive, active, log_slopes = self.move(*self.partition.split(y), context, inverse=True)
+        return self.partition.merge(passive, active), log_slopes.sum(-1)
 
     def move(
         self, passive: Tensor, active: Tensor, context: Tensor | None = None, *, inverse: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Apply the layer to the two parts of an event; return both, not yet merged, and the log-det."""
+        """Apply the layer to the two parts of an event; return both, not yet merged, and log-slopes.
+
+        The log-slopes, of shape (*batch, n), sum up to the log-det: for vectors they are those of the
+        active elements, for images their sum, which is small.
+        """
         params = self._params(passive, active, context)
-        active, log_det = self._moved(active, params, inverse)
+        active, log_slopes = self._moved(active, params, inverse)
         if context is not None:  # it may have more batch dimensions than the event
             cut = active.dim() - self._active_dim
             passive = passive.expand(active.shape[:cut] + passive.shape[passive.dim() - self._active_dim :])
-        return passive, active, log_det
+        return passive, active, log_slopes
 
     def reverse(
         self, passive: Tensor, output: Tensor, context: Tensor | None = None, *, inverse: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Recover the active input of `move` from its output, as a new leaf, and re-apply the layer.
 
-        Returns the active input, and the active output and log-det computed from it. The conditioner runs
+        Returns the active input, and the active output and log-slopes computed from it. The conditioner runs
         once, since the passive part is the same on both sides.
         """
         params = self._params(passive, output, context)
@@ -103,8 +107,8 @@ class Coupling(FlowTransform):
         g = self.elementwise.inverse if inverse else self.elementwise.forward
         active, slope = g(active, params, self._active_dim)
         if self._active_dim > 1:
-            slope = slope.flatten(active.dim() - self._active_dim)
-        return active, slope.squeeze(-1) if slope.shape[-1] == 1 else slope.sum(-1)
+            slope = slope.flatten(active.dim() - self._active_dim).sum(-1, keepdim=True)
+        return active, slope
 
     def _params(self, passive: Tensor, active: Tensor, context: Tensor | None) -> Tensor:
         batch_dim = passive.dim() - self._active_dim

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..partitions import Partition
@@ -21,9 +22,9 @@ class Step(NamedTuple):
     excess: int
     composite: bool
 
-    def summed(self, log_det: Tensor) -> Tensor:
-        """Return the log-det of the whole event."""
-        return log_det.flatten(-self.excess).sum(-1) if self.excess else log_det
+    def terms(self, log_slopes: Tensor) -> Tensor:
+        """Return what sums up to the log-det of the whole event in the last dimension."""
+        return log_slopes.flatten(-1 - self.excess) if self.excess else log_slopes
 
 
 class Cut(NamedTuple):
@@ -53,25 +54,34 @@ def split(held: Tensor | Cut, partition: Partition) -> tuple[Tensor, Tensor]:
 def advance(
     step: Step, held: Tensor | Cut, context: Tensor | None, *, inverse: bool
 ) -> tuple[Tensor | Cut, Tensor]:
-    """Apply one step to a value; return the result and its log-det."""
+    """Apply one step to a value; return the result and the log-det's terms along the last dimension."""
     part = step.part
     given = part.routed(context)
     if isinstance(part, Coupling):
-        passive, active, log_det = part.move(*split(held, part.partition), given, inverse=inverse)
-        held = Cut(part.partition, passive, active)
-    elif inverse:
-        held, log_det = part.inverse_and_log_det(whole(held), given)
-    else:
-        held, log_det = part.forward_and_log_det(whole(held), given)
-    return held, step.summed(log_det)
+        passive, active, log_slopes = part.move(*split(held, part.partition), given, inverse=inverse)
+        return Cut(part.partition, passive, active), step.terms(log_slopes)
+    evaluate = part.inverse_and_log_det if inverse else part.forward_and_log_det
+    held, log_det = evaluate(whole(held), given)
+    return held, step.terms(log_det.unsqueeze(-1))
 
 
 def run(
     steps: Sequence[Step], value: Tensor, context: Tensor | None, *, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     """Apply steps, at least one, in the order given; return the result and the sum of their log-dets."""
-    held, total = advance(steps[0], value, context, inverse=inverse)
-    for step in steps[1:]:
-        held, log_det = advance(step, held, context, inverse=inverse)
-        total = total + log_det
-    return whole(held), total
+    held: Tensor | Cut = value
+    terms = []
+    for step in steps:
+        held, new = advance(step, held, context, inverse=inverse)
+        terms.append(new)
+    return whole(held), _sum(terms)
+
+
+def _sum(terms: list[Tensor]) -> Tensor:
+    """Sum along the last dimension and over tensors, at once: a sum for each layer takes longer."""
+    if len(terms) == 1:
+        return terms[0].squeeze(-1) if terms[0].shape[-1] == 1 else terms[0].sum(-1)
+    if len({t.shape[:-1] for t in terms}) > 1:
+        batch = torch.broadcast_shapes(*(t.shape[:-1] for t in terms))
+        terms = [t.expand(batch + t.shape[-1:]) for t in terms]
+    return torch.cat(terms, -1).sum(-1)

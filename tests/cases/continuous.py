@@ -13,7 +13,7 @@ from .case import Case
 
 __all__ = ["CASES"]
 
-# What an adaptive solver cannot do.
+# Laws that an adaptive solver does not obey, and why.
 SHARED_STEPS = {
     "bad_rows": "the rows of a batch share each step: without a row they agree to the tolerance only",
     "placement": "torchdiffeq's steps are as long as an error it reads, which meta tensors do not have",

@@ -5,6 +5,7 @@ import torch
 
 import pyro_flows as pf
 
+from ..cases.kinds import standing_for_all
 from ..cases.registry import CASES
 from . import core as laws
 from . import pyro_laws as laws_pyro
@@ -13,6 +14,8 @@ from . import tracing as laws_tracing
 
 ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_reads.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
 FAST_NUTS = ("real-nvp", "chain-mixed", "nice-context")
+COMPILED = laws_tracing.compiled_training, laws_tracing.compiled_sampling
+STANDING = standing_for_all(CASES)  # the others run in the slow set
 # torch's own: the compiler takes diagonals by a deprecated check, and imports what torch.jit decorates
 # when it first needs it.
 OLD_CHECK = pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")
@@ -27,7 +30,12 @@ def _applies(law, case) -> bool:
 @pytest.mark.parametrize(
     ("law", "case"),
     [
-        pytest.param(law, case, id=f"{law.__name__}-{name}")
+        pytest.param(
+            law,
+            case,
+            id=f"{law.__name__}-{name}",
+            marks=pytest.mark.slow if law in COMPILED and name not in STANDING else (),
+        )
         for law in ALL_LAWS.values()
         for name, case in CASES.items()
         if _applies(law, case)
@@ -54,9 +62,24 @@ def test_prior_under_nuts(case):
 @OLD_CHECK
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_inductor(case):
-    for law in (laws_tracing.compiled_training, laws_tracing.compiled_sampling):
+    for law in COMPILED:
         if law.__name__ not in case.outside:
             law(case, "inductor")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_every_optimiser(case):
+    """Law 5, with the optimisers that change parameters in other ways than the fused one."""
+    if _applies(laws.training_on_one_tensor, case):
+        for name in laws.OPTIMISERS:
+            laws.training_on_one_tensor(case, name)
+
+
+@pytest.mark.parametrize("optimiser", laws.OPTIMISERS)
+@pytest.mark.parametrize("name", ["coupling", "chain-nested", "autoregressive", "glow"])
+def test_every_optimiser_of_some(name, optimiser):
+    laws.training_on_one_tensor(CASES[name], optimiser)
 
 
 @LATE_IMPORT

@@ -375,7 +375,7 @@ def test_a_guide_in_svi(mode):
 @pytest.mark.parametrize("arguments", [{"memory": "none"}, {"memory": "reversible", "every": -1}])
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match="expected"):
-        pf.Chain(couplings(1), **arguments)
+        pf.save_memory(pf.Chain(couplings(1)), **arguments)
 
 
 def test_nothing_to_set_is_an_error():

@@ -91,8 +91,8 @@ class Region:
         with graph_later(), self.autocast.again(cached=False):
             for layer in self.layers:
                 layer.before, start = layer.statistics(), held
-                held, log_det = advance(layer.step, held, context, inverse=self.inverse)
-                log_dets.append(log_det)
+                held, terms = advance(layer.step, held, context, inverse=self.inverse)
+                log_dets.append(terms.sum(-1))
                 layer.after, now = layer.statistics(), random_state(value)
                 layer.random, random = None if same(random, now) else random, now
                 layer.keep = layer.keep or layer.random is not None  # no inverse draws the same again

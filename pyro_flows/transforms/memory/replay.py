@@ -88,10 +88,10 @@ def _step_back(
         with substituted(layer.before):
             if layer.keep:
                 active = _leaf(active, needed)
-                _, moved, log_det = part.move(passive, active, given, inverse=region.inverse)
+                _, moved, log_slopes = part.move(passive, active, given, inverse=region.inverse)
             else:
-                active, moved, log_det = part.reverse(passive, active, given, inverse=region.inverse)
-        results = moved, step.summed(log_det)
+                active, moved, log_slopes = part.reverse(passive, active, given, inverse=region.inverse)
+        results = moved, step.terms(log_slopes).sum(-1)
         sources = [passive, active if needed else None, given, *layer.tensors]
         found = _grad(results, (active_grad, log_det_grad), sources)
         if passive_grad is not None:
