@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -68,6 +68,7 @@ class Case:
     tolerance: how far, absolutely and relatively, an iterative inverse or an integrator may be off.
     scale: how far a built transform is moved from where it starts.
     outside: the laws it is outside of, each with the reason.
+    slow: the laws that take long for it; another case of its kind stands for it in the fast set.
     """
 
     of: str
@@ -79,6 +80,7 @@ class Case:
     tolerance: float = 0.0
     scale: float = 0.3
     outside: Mapping[str, str] = field(default_factory=dict)
+    slow: Collection[str] = ()
 
     def within(self, tolerance: float) -> dict[str, float]:
         """What `torch.testing.assert_close` takes: this tolerance, or the case's own where it is larger."""

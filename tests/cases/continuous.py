@@ -25,6 +25,10 @@ SHARED_STEPS = {
 }
 
 
+# Training makes the field stiff. `ffjord-checkpointed` stands for the adaptive solvers.
+LONG = ("training_on_one_tensor", "guide_transform", "prior_under_autoguide")
+
+
 class Swirl(nn.Module):
     """A field without methods of its own: what a user would write."""
 
@@ -45,7 +49,11 @@ def _ffjord(size: int = 3, solver=RungeKutta(2), **options) -> tr.NeuralODE:  # 
 CASES: dict[str, Case] = {
     "ffjord": Case("ffjord", _ffjord, tolerance=1e-2),
     "ffjord-adaptive": Case(
-        "ffjord", lambda: _ffjord(solver=Adaptive(rtol=1e-4, atol=1e-4)), tolerance=3e-2, outside=SHARED_STEPS
+        "ffjord",
+        lambda: _ffjord(solver=Adaptive(rtol=1e-4, atol=1e-4)),
+        tolerance=3e-2,
+        outside=SHARED_STEPS,
+        slow=LONG,
     ),
     "ffjord-adjoint": Case(
         "ffjord",
@@ -54,6 +62,7 @@ CASES: dict[str, Case] = {
         (2,),
         tolerance=3e-2,
         outside=SHARED_STEPS,
+        slow=LONG,
     ),
     "ffjord-checkpointed": Case(
         "ffjord",

@@ -27,6 +27,10 @@ def _applies(law, case) -> bool:
     return law.__name__ not in case.outside and (about is None or about(case.build()))
 
 
+def _is_slow(law, name, case) -> bool:
+    return law.__name__ in case.slow or (law in COMPILED and name not in STANDING)
+
+
 @pytest.mark.parametrize(
     ("law", "case"),
     [
@@ -34,7 +38,7 @@ def _applies(law, case) -> bool:
             law,
             case,
             id=f"{law.__name__}-{name}",
-            marks=pytest.mark.slow if law in COMPILED and name not in STANDING else (),
+            marks=pytest.mark.slow if _is_slow(law, name, case) else (),
         )
         for law in ALL_LAWS.values()
         for name, case in CASES.items()
@@ -108,6 +112,6 @@ def test_everything_exported_has_a_case(name):
 
 
 def test_exemptions_name_laws():
-    named = {law for case in CASES.values() for law in case.outside}
+    named = {law for case in CASES.values() for law in (*case.outside, *case.slow)}
     assert named <= {*ALL_LAWS, laws_pyro.prior_under_nuts.__name__}
     assert all(reason for case in CASES.values() for reason in case.outside.values())
