@@ -24,7 +24,11 @@ def save(state: State, path: str | os.PathLike[str], *, kind: str, version: int)
         path: of the file; its folder is made if need be.
         kind: what the file is, such as "model".
         version: of the format of this kind of file; another one for every change of what `state` holds.
+
+    Raises:
+        TypeError: if a value would make the file unreadable.
     """
+    _check_plain(state, "state")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")  # always this: a killed run leaves one at most
@@ -37,6 +41,18 @@ def save(state: State, path: str | os.PathLike[str], *, kind: str, version: int)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _check_plain(value: Any, name: str) -> None:
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            _check_plain(key, f"a key of {name}")
+            _check_plain(entry, f"{name}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for i, entry in enumerate(value):
+            _check_plain(entry, f"{name}[{i}]")
+    elif not isinstance(value, Tensor) and type(value) not in (bool, int, float, str, bytes, type(None)):
+        raise TypeError(f"expected {name} as a tensor or a plain Python value; got {type(value).__name__}")
 
 
 def load(path: str | os.PathLike[str], *, kind: str, version: int) -> State:

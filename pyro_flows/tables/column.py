@@ -71,7 +71,7 @@ class Column:
             used, weights = rest, np.ones(len(weights))
         x = values[used]
         top = sum(value is not None and value >= x.max() for value in listed)
-        place = len(listed) - top
+        place = int(len(listed) - top)
         counts = np.insert(counts, place, weights[rest].sum() + 0.5)
         body = Body.of(x, weights[used], low=kind.low, high=kind.high, whole=kind.is_whole)
         return cls(str(series.name), kind, listed, counts.tolist(), place, body)

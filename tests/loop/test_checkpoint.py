@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,13 @@ def test_what_was_saved_is_loaded(tmp_path):
     state = load(tmp_path / "deep" / "file", kind="model", version=2)
     assert state["x"].tolist() == [0, 1, 2]
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
+
+
+def test_what_could_not_be_read_back_is_not_written(tmp_path):
+    state = {"columns": [{"place": np.int64(3)}]}
+    with pytest.raises(TypeError, match=r"expected state\['columns'\]\[0\]\['place'\] as .* got int64"):
+        save(state, tmp_path / "file", kind="model", version=1)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
