@@ -22,18 +22,7 @@ import pandas as pd
 import torch
 
 import pyro_flows as pf
-
-WORK = ["student", "unskilled", "white-collar", "teacher, nurse", "managerial", "professional"]
-
-
-def fair() -> pd.DataFrame:
-    """Affairs of 6,366 readers of Redbook: ages and schooling in levels, occupations by name, a rate."""
-    from statsmodels.datasets import fair as source
-
-    frame = source.load_pandas().data
-    for name in ("occupation", "occupation_husb"):
-        frame[name] = frame[name].map(lambda code: WORK[int(code) - 1])
-    return frame.astype({"rate_marriage": int, "religious": int, "educ": int})
+from pyro_flows.cli.demo import redbook
 
 
 def randhie() -> pd.DataFrame:
@@ -70,7 +59,7 @@ def wine() -> pd.DataFrame:
 
 
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
-    "fair": fair,
+    "fair": redbook,
     "randhie": randhie,
     "anes96": anes96,
     "diabetes": diabetes,

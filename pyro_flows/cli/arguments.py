@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command.add_argument("--seed", type=_seed, default=0)
     command.add_argument("--out", required=True, metavar="PLOT.png")
 
-    command = commands.add_parser("demo", help="fit two moons and a real table, and show how well")
+    command = commands.add_parser("demo", help="fit two densities and a real table, and show how well")
     command.add_argument("--out", default="out", metavar="FOLDER", help="where the pictures go (out)")
     command.add_argument("--smoke", action="store_true", help="a few steps only, to see that it runs")
     options = parser.parse_args(arguments)
