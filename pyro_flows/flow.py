@@ -178,6 +178,11 @@ class Flow(nn.Module):
             standard normal of the transform's shape if None. All of them follow ``.to()``. What is
             learned belongs to a module: a distribution's own tensors must not require gradients.
 
+    Attributes:
+        units: location and scale of the data, which `pyro_flows.fit` finds, as a `transforms.Units`; None if
+            the layers that learn are bounded. Before a fit it is the identity, and costs nothing.
+        context_units: the same for the context of a conditional flow.
+
     Raises:
         TypeError: if `transform` or `base` is something else.
         ValueError: if the base must be given because no transform tells its shape, or the base is a
@@ -247,7 +252,8 @@ class Flow(nn.Module):
     def transform(self) -> FlowTransform:
         """F in the units of data and context: the transform as given, until `fit` has set its units.
 
-        Then it is a chain of the same layers, and one that is affine beside the last layer that learns.
+        Then it is a chain of the same layers and the units, with indices as before up to the last layer that
+        learns; ask for it anew after a fit.
         """
         own = cast("FlowTransform | None", self._modules.get("transform"))
         if own is None:

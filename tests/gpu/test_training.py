@@ -194,3 +194,27 @@ def test_drawing_and_scoring_is_captured(name):
     assert not torch.equal(first, y)  # new noise at each replay
     with torch.no_grad():
         torch.testing.assert_close(flow(context).log_prob(y.clone()), log_prob, atol=1e-3, rtol=1e-3)
+
+
+def test_rows_that_do_not_fit_are_copied_batch_by_batch(monkeypatch):
+    flows = []
+    for fits in (True, False):
+        monkeypatch.setattr(pf.training.data.reading, "fits", lambda *_, fits=fits: fits)
+        torch.manual_seed(1)
+        flows.append(pf.Flow(pf.real_nvp(2, depth=2, context_dim=1)).cuda())
+        data = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
+        options = {"context": data[:, :1] + 5, "weights": data[:, 0].abs(), "epochs": 3, "progress": False}
+        pf.fit(flows[-1], data * 9 + 100, **options)
+    for one, two in zip(*(flow.parameters() for flow in flows), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_a_loader_with_workers_and_pinned_memory():
+    data = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    dataset, flows = torch.utils.data.TensorDataset(data), []
+    for given in (data, torch.utils.data.DataLoader(dataset, num_workers=1, pin_memory=True)):
+        torch.manual_seed(1)
+        flows.append(pf.Flow(pf.real_nvp(2, depth=2)).cuda())
+        pf.fit(flows[-1], given, epochs=2, progress=False)
+    for one, two in zip(*(flow.parameters() for flow in flows), strict=True):
+        torch.testing.assert_close(one, two)

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import pyro_flows as pf
 from pyro_flows import transforms as tr
 from pyro_flows._arrays import as_tensor
+from pyro_flows.training.data import Data
 
 
 def rows(count, width=2, seed=5):
@@ -316,3 +318,28 @@ def test_whole_numbers_may_come_twice():
 def test_nearly_dependent_columns_are_no_copies():
     column = DATA[:, :1].double()
     fit(small(3), torch.cat([DATA.double(), column + 1e-3 * rows(200, 1)], 1), epochs=1)  # no warning
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many numbers the largest tensor has that any operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.untyped_storage().nbytes() // 4)
+        return found
+
+
+def test_reading_images_needs_no_more_memory_than_a_step():
+    images = torch.rand(300, 3, 64, 64)
+    flow = pf.Flow(pf.glow((3, 64, 64), depth=1, width=32, scales=2, context_dim=10))
+    labels = torch.arange(300) % 10
+    with Largest() as reading:
+        train, _ = Data(images, labels, labels=True).read(flow, seed=0, any_context=False, warn=True)
+    x, context = next(train.batches([torch.arange(128)]))
+    with Largest() as step:
+        flow(context).log_prob(x).mean().backward()
+    assert reading.numbers <= step.numbers

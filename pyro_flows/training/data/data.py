@@ -9,7 +9,7 @@ from ...flow import Flow
 from .contexts import ContextReader
 from .reading import source_of, split
 from .singular import warn_of_no_density
-from .sources import Source, mean_one
+from .sources import Source, mean_one, rows_at_once
 from .units import place_units, without_absurd_rows
 
 __all__ = ["Data"]
@@ -51,7 +51,7 @@ class Data:
             if val is not None:
                 val = without_absurd_rows(flow, val, name="validation data", warn=warn)
         if warn and flow.given_transform.bijective:  # others make densities of what has none
-            warn_of_no_density(train)
+            warn_of_no_density(train, rows_at_once=rows_at_once(flow.given_transform))
         return mean_one(train), val
 
     def identity(self) -> dict[str, Any]:

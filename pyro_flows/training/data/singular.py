@@ -19,14 +19,14 @@ _ROWS = 20_000  # from which linear dependence is found
 _DEPENDENT = 1e-9  # variance left of a combination of standardised columns
 
 
-def warn_of_no_density(source: Source) -> None:
+def warn_of_no_density(source: Source, *, rows_at_once: int) -> None:
     """Warn, once, of what lets a density grow without bound: likelihoods then say nothing about the fit."""
     if not isinstance(inner_source(source), TensorSource):
         return
-    found = list(_copies(source))
-    rows = torch.arange(len(source))[:: max(1, len(source) // _ROWS)]
-    (x, _), *_ = source.batches([rows])
-    if x.dim() == 2:
+    found = list(_copies(source, rows_at_once))
+    (first, _), *_ = source.batches([torch.zeros(1, dtype=torch.long)])
+    if first.dim() == 2 and first.shape[1] <= _COLUMNS:
+        (x, _), *_ = source.batches([torch.arange(len(source))[:: max(1, len(source) // _ROWS)]])
         found += _dependent(x)
     if found:
         warn_caller(
@@ -35,9 +35,9 @@ def warn_of_no_density(source: Source) -> None:
         )
 
 
-def _copies(source: Source) -> Iterator[str]:
+def _copies(source: Source, rows_at_once: int) -> Iterator[str]:
     marks = []
-    for x, _ in source.batches(torch.arange(len(source)).split(4096)):
+    for x, _ in source.batches(torch.arange(len(source)).split(rows_at_once)):
         rows = x.reshape(len(x), -1).double()
         generator = torch.Generator().manual_seed(0)
         direction = torch.rand(rows.shape[1], generator=generator, dtype=torch.float64) + 0.5
@@ -52,7 +52,7 @@ def _dependent(x: Tensor) -> Iterator[str]:
     if bool(constant.any()):
         yield f"{_columns(constant)} constant"
     varying = (~constant).nonzero()[:, 0]
-    if not 2 <= len(varying) <= _COLUMNS or len(x) <= 2 * len(varying):
+    if len(varying) < 2 or len(x) <= 2 * len(varying):
         return
     loc, scale = location_and_scale(x[:, varying])
     z = (x[:, varying].double() - loc) / scale

@@ -12,14 +12,14 @@ from ...loop.warning import warn_caller
 from ...transforms import Chain, Units
 from ...transforms.placing import split_at_units
 from .moments import location_and_scale, needs_double
-from .sources import Rows, Source, TensorSource, inner_source
+from .sources import Rows, Source, TensorSource, inner_source, rows_at_once
 
 __all__ = ["place_units", "without_absurd_rows"]
 
 MODES = (True, False, "new")
 ABSURD = 1e3  # scales from the location: the square of that would drown all other rows
-_NUMBERS = 2**23  # of data, from which locations and scales are found
-_DATASET_ROWS = 20_000
+_NUMBERS = 2**21  # of data, from which locations and scales are found
+_FEWEST, _DATASET_ROWS = 100, 20_000  # rows: at least, and at most of a dataset, which may be slow to read
 
 
 class _Sample(NamedTuple):
@@ -64,13 +64,13 @@ def _sample(flow: Flow, source: Source) -> _Sample:
     generator = torch.Generator().manual_seed(0)
     (first, _), *_ = source.batches([torch.zeros(1, dtype=torch.long)])
     _check_shape(flow, first)
-    most = max(2, _NUMBERS // max(1, first.numel()))
-    if not isinstance(inner_source(source), TensorSource):  # reading rows may take long
+    most = max(_FEWEST, _NUMBERS // max(1, first.numel()))
+    if not isinstance(inner_source(source), TensorSource):
         most = min(most, _DATASET_ROWS)
     rows = torch.arange(len(source))
     if most < len(source):
         rows = torch.randperm(len(source), generator=generator)[:most].sort().values
-    pairs = list(source.batches(rows.split(4096)))
+    pairs = list(source.batches(rows.split(rows_at_once(flow.given_transform))))
     contexts = [context for _, context in pairs if context is not None]
     return _Sample(torch.cat([x for x, _ in pairs]), torch.cat(contexts) if contexts else None)
 
@@ -95,7 +95,8 @@ def _at_units(flow: Flow, units: Units, x: Tensor) -> Tensor:
     """Return data as they are where the units stand, as rows of events."""
     outer = _outer(flow)
     if len(outer):
-        x = torch.cat([outer.inverse_and_log_det(rows)[0] for rows in x.split(4096)])
+        batches = x.split(rows_at_once(flow.given_transform))
+        x = torch.cat([outer.inverse_and_log_det(batch)[0] for batch in batches])
     return x.reshape(-1, *units.event_shape)
 
 
@@ -122,7 +123,7 @@ def without_absurd_rows(flow: Flow, source: Source, *, name: str, warn: bool = T
         return source
     far = []
     with torch.no_grad():
-        for rows in torch.arange(len(source)).split(4096):
+        for rows in torch.arange(len(source)).split(rows_at_once(flow.given_transform)):
             (x, context), *_ = source.batches([rows])
             found = _far(flow.units, _at_units(flow, flow.units, x), len(x))
             if context is not None and flow.context_units is not None:
