@@ -15,6 +15,8 @@ from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
 import pyro_flows as pf
 
+from ..helpers.schools import SIGMA, Y
+
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -26,8 +28,6 @@ try:
     OLD = version("arviz").startswith("0.")  # 1.3 has the name InferenceData again
 except PackageNotFoundError:
     OLD = False
-Y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
-SIGMA = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
 
 
 @pytest.fixture(params=["InferenceData", "DataTree"])

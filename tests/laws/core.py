@@ -157,7 +157,7 @@ def scored_after_steps(case: Case, t: FlowTransform, optimiser, step) -> None:
     plain = dist.TransformedDistribution(case.base(), [t if context is None else t.condition(context)])
     old = [plain.sample(batch), plain.rsample(batch), flow(context).sample(batch)]
     data = flow(context).sample(batch)
-    for _ in range(3):
+    for _ in range(2):
         before = flow(context).log_prob(data).detach()
         for scorer in (flow(context), plain):
             optimiser.zero_grad()

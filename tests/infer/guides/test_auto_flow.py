@@ -13,22 +13,12 @@ import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, LogDensity
 from pyro_flows.infer.guides import start
 
-OBSERVED = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
-ERRORS = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+from ...helpers.schools import SIGMA, Y, schools
 
 
 @pytest.fixture(autouse=True)
 def _short_start(monkeypatch):
     monkeypatch.setattr(start, "STEPS", 60)
-
-
-def schools(y=OBSERVED, sigma=ERRORS):
-    like = y.new_ones(())
-    mu = pyro.sample("mu", dist.Normal(0 * like, 5 * like))
-    tau = pyro.sample("tau", dist.HalfCauchy(5 * like))
-    with pyro.plate("schools", 8):
-        theta = pyro.sample("theta", dist.Normal(mu, tau))
-        pyro.sample("y", dist.Normal(theta, sigma), obs=y)
 
 
 THREE = torch.tensor([1.0, 2.0, 4.0])
@@ -85,7 +75,7 @@ def test_finds_a_gaussian_posterior_exactly():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_takes_its_dtype_from_the_model(dtype):
-    guide = ready(schools, OBSERVED.to(dtype), ERRORS.to(dtype))
+    guide = ready(schools, Y.to(dtype), SIGMA.to(dtype))
     values, log_prob = guide.sample_and_log_prob(5)
     assert {v.dtype for v in (log_prob, *values.values())} == {dtype}
 
