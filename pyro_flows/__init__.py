@@ -30,7 +30,8 @@ from .families import (
     residual,
     variational_dequantize,
 )
-from .flow import Flow, FlowDistribution
+from .flow import Flow
+from .flow_distribution import FlowDistribution
 from .training import bits_per_dim, fit, update_statistics
 from .transform import FlowTransform
 from .transforms import Chain, save_memory

@@ -12,7 +12,8 @@ from pyro.infer.autoguide import AutoContinuous, init_to_median
 from torch import Size, Tensor
 from torch.distributions import Transform
 
-from ...flow import Flow, FlowDistribution
+from ...flow import Flow
+from ...flow_distribution import FlowDistribution
 from ...transform import FlowTransform
 from ...transforms import Chain
 from ..model.density import unvalidated
