@@ -136,7 +136,7 @@ class Checkpoint:
         return load(self.path, kind=self.kind, version=self.version)
 
     def resume(self, state: State, identity: State) -> None:
-        """Set the clock to where the run was that wrote `state`.
+        """Go on by the clock of the run that wrote `state`.
 
         Raises:
             ValueError: if its identity is another; names the first difference.

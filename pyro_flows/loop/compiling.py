@@ -1,4 +1,4 @@
-"""A function that `torch.compile` makes faster, where it can."""
+"""A function that `torch.compile` makes faster, if it can."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Compiled"]
 
 
 class Compiled:
-    """A function of tensors in one compiled graph with its gradient; as it is where that fails.
+    """A function of tensors in one compiled graph with its gradient; as it is if that fails.
 
     `prepare` compiles it for tensors like those it is shown; a failure, or later a call that would have
     to be compiled anew, warns and says why, and from then on the function runs eagerly.

@@ -1,4 +1,4 @@
-"""The progress bar, where tqdm is installed."""
+"""The progress bar, if tqdm is installed."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ __all__ = ["cosine", "falling"]
 
 
 def falling(progress: float, last: float) -> float:
-    """Fall along half a cosine from 1 at the start to `last` at the end, where `progress` is 1."""
+    """Fall along half a cosine from 1 to `last`, as `progress` goes from 0 to 1."""
     return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * progress))
 
 

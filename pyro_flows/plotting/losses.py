@@ -24,7 +24,7 @@ class History(Protocol):
 
     @property
     def val_loss(self) -> Sequence[float]:
-        """Mean negative log-densities of the validation data, in nats; empty where there was none."""
+        """Mean negative log-densities of the validation data, in nats; empty without validation."""
 
 
 def loss_curve(history: History, ax: Axes | None = None) -> Figure:
@@ -33,10 +33,10 @@ def loss_curve(history: History, ax: Axes | None = None) -> Figure:
     The loss axis spans the epochs after the first tenth, since the first ones would flatten the rest.
 
     Args:
-        history: an object with lists `train_loss` and `val_loss` in nats, one entry an epoch; where it
+        history: an object with lists `train_loss` and `val_loss` in nats, one entry an epoch. If it
             has a number of `dims` other than 0, as of a flow over images, losses are drawn in bits per
             dimension.
-        ax: where to draw; a new figure where None.
+        ax: where to draw; a new figure if None.
 
     Returns:
         The figure drawn on.

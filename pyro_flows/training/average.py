@@ -1,4 +1,4 @@
-"""An average of weights that follows the training."""
+"""An exponential moving average of weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["WeightAverage"]
 
 
 class WeightAverage:
-    """θ̄ ← ρ θ̄ + (1 − ρ) θ after each step, where ρ grows to `decay` as (1 + t) / (10 + t).
+    """θ̄ ← ρ θ̄ + (1 − ρ) θ after each step, with ρ = (1 + t) / (10 + t), at most `decay`.
 
     Args:
         parameters: what is averaged.
@@ -45,7 +45,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Write the average into the parameters for a while, and what they were back."""
+        """Write the average into the parameters, and at the end their own values back."""
         present = [p.detach().clone() for p in self.parameters] if self.values else []
         self.apply()
         try:
@@ -60,6 +60,6 @@ class WeightAverage:
         return {"values": self.values, "steps": self.steps}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take in what `state` gave."""
+        """Take in what `state` returned."""
         self.steps = state["steps"]
         self.values = [v.to(p.device) for v, p in zip(state["values"], self.parameters, strict=False)]

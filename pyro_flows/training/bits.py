@@ -45,7 +45,7 @@ def bits_per_dim(
         Bits per dimension in double precision, of shape (rows,).
 
     Raises:
-        ValueError: where `draws` or `scale` is not positive.
+        ValueError: if `draws` or `scale` is not positive.
 
     Example:
         >>> import torch, pyro_flows as pf

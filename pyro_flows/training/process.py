@@ -20,6 +20,11 @@ class Process:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
+    def zero(self) -> Tensor:
+        """Return 0 on the device, in double precision if it has that, for sums of losses."""
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        return torch.zeros((), dtype=dtype, device=self.device)
+
     def prepare(self, loss: nn.Module) -> nn.Module:
         """Return the module as the step calls it."""
         return loss

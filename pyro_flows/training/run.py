@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..flow import Flow
@@ -14,17 +13,18 @@ from ..loop.checkpoint import Checkpoint, identity_of, name_of
 from ..loop.clipped_step import NonFiniteLoss
 from ..loop.generators import seed_generators
 from ..loop.progress import progress_bar
-from .data import Data, Source, rows_at_once
+from .data import Data, Source
 from .learner import Learner
-from .likelihood import Loss, negative_log_likelihood, row_losses
+from .likelihood import Loss, negative_log_likelihood
+from .order import Batch, Order
 from .process import process_of
 from .settings import History, Settings
 from .statistics import restored_statistics, update
+from .validation import mean_loss
 
 __all__ = ["Run"]
 
 State = dict[str, Tensor]
-Batch = tuple[Tensor, Tensor | None, Tensor | None]  # x, context, weights
 
 CHECK_EVERY = 50  # steps; in between nothing is read back from the device
 STATISTICS_ROWS, STATISTICS_IMAGES = 20_000, 2_000  # each pixel of an image counts
@@ -56,13 +56,8 @@ class Run:
             flow, seed=settings.seed, any_context=any_context, warn=self.process.rank == 0
         )
         self.data = data
-        self.batch_size = min(settings.batch_size, len(self.train))
-        if self.batch_size % self.process.world:
-            raise ValueError(
-                f"expected a batch_size divisible by {self.process.world} processes; got {self.batch_size}"
-            )
-        self.steps_per_epoch = len(self.train) // self.batch_size
-        self.epochs = settings.epochs or max(10, math.ceil(8000 / self.steps_per_epoch))
+        self.order = Order(self.train, settings.batch_size, seed=settings.seed, process=self.process)
+        self.epochs = settings.epochs or max(10, math.ceil(8000 / self.order.steps))
         self.patience = (settings.patience or max(10, self.epochs // 4)) if self.val else self.epochs
         self.learner = Learner(flow, loss, settings, self.process)
         self.checkpoint = Checkpoint(
@@ -79,7 +74,7 @@ class Run:
         self.kept = self._weights()  # the best, or before the first validation some that gave a finite loss
         self.tried: State | None = None  # weights whose loss nobody has looked at yet
         self.epoch = self.step = 0  # the step within the epoch
-        self.total = self._total(0.0)  # of the losses in this epoch
+        self.total = self.process.zero()  # of the losses in this epoch
         self.done = False
 
     def __call__(self) -> History:
@@ -100,26 +95,14 @@ class Run:
 
     def _train_epoch(self) -> None:
         self.flow.train()
-        batches = self._batches()
-        while self.step < self.steps_per_epoch:
+        batches = self.order.batches(self.epoch, self.step)
+        while self.step < self.order.steps:
             self._step(*self._next(batches))
-            last = self.step == self.steps_per_epoch
+            last = self.step == self.order.steps
             if (last or self.step % CHECK_EVERY == 0) and not self._is_finite():
                 self._fail()
             if self.checkpoint.is_due and self._is_finite():
                 self._save()
-
-    def _batches(self) -> Iterator[Batch]:
-        """Yield the batches of the epoch's remaining steps."""
-        order = self._order()[self.step :]
-        key = self.settings.seed + 1_000_003 * (self.epoch + 1)
-        for index, (x, context) in zip(order, self.train.batches(order, key=key), strict=True):
-            weights = self.train.weights
-            yield (
-                x,
-                context,
-                None if weights is None else weights[index.to(weights.device, non_blocking=True)],
-            )
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """Return the batch of the present step, with what is drawn in it and after it."""
@@ -131,19 +114,12 @@ class Run:
         key = (self.settings.seed, self.history.steps, rank, use)
         seed_generators(*key, device=self.device)
 
-    def _order(self) -> list[Tensor]:
-        """Return this process's rows of each step in the epoch; depends on seed and epoch alone."""
-        generator = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * (self.epoch + 1))
-        rows = torch.randperm(len(self.train), generator=generator)
-        batches = rows[: self.steps_per_epoch * self.batch_size].split(self.batch_size)
-        return [batch[self.process.rank :: self.process.world] for batch in batches]
-
     def _step(self, *batch: *Batch) -> None:
         self.history.compile_seconds += self.learner.prepare(*batch)
         loss = self.learner.gradient(*batch)
         if self.step == 0 and not self.history.best_epoch:
             self.tried = self._weights()
-        progress = self.history.steps / (self.epochs * self.steps_per_epoch)
+        progress = self.history.steps / (self.epochs * self.order.steps)
         self.learner.step(self.settings.schedule(progress), loss)
         self.total += loss
         self.step += 1
@@ -152,15 +128,15 @@ class Run:
     def _is_finite(self) -> bool:
         """Read from the device whether all steps so far were finite."""
         good = self.history.steps - int(self.learner.skipped)
-        if self.tried is not None and good > self.epoch * self.steps_per_epoch:
+        if self.tried is not None and good > self.epoch * self.order.steps:
             self.kept, self.tried = self.tried, None
         return good == self.history.steps
 
     def _fail(self) -> None:
         """Repeat the first step that was not finite, to say why."""
         self.history.steps -= int(self.learner.skipped)
-        self.step = self.history.steps - self.epoch * self.steps_per_epoch
-        why = self.learner.why(*self._next(self._batches()))
+        self.step = self.history.steps - self.epoch * self.order.steps
+        why = self.learner.why(*self._next(self.order.batches(self.epoch, self.step)))
         self.flow.load_state_dict(self.kept)
         raise NonFiniteLoss(
             f"the loss or its gradient became non-finite at step {self.history.steps}; first in {why}. "
@@ -170,14 +146,10 @@ class Run:
     def _weights(self) -> State:
         return {name: value.clone() for name, value in self.flow.state_dict().items()}
 
-    def _total(self, value: float) -> Tensor:
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64  # which MPS lacks
-        return torch.tensor(value, dtype=dtype, device=self.device)
-
     def _end_epoch(self) -> None:
-        self.history.train_loss.append(float(self.total) / self.steps_per_epoch)
+        self.history.train_loss.append(float(self.total) / self.order.steps)
         self._seed(1, rank=0)  # all processes update the same statistics
-        self.epoch, self.step, self.total = self.epoch + 1, 0, self._total(0.0)
+        self.epoch, self.step, self.total = self.epoch + 1, 0, self.process.zero()
         if self.val is not None:
             with self.learner.average.applied(), restored_statistics(self.flow):
                 self._validate(self.val)
@@ -196,17 +168,7 @@ class Run:
         self.flow.eval()
         # The same noise in each epoch, so that losses which draw some can be compared.
         seed_generators(self.settings.seed, self.process.rank, device=self.device)
-        mine = torch.arange(self.process.rank, len(rows), self.process.world)
-        order = mine.split(rows_at_once(self.flow.transform))
-        total = self._total(0.0)
-        size = len(rows) if rows.weights is None else float(rows.weights.double().sum())
-        with torch.no_grad():
-            for index, (x, context) in zip(order, rows.batches(order), strict=True):
-                losses = row_losses(self.row_loss, self.flow, x, context).to(total.dtype)
-                if rows.weights is not None:
-                    losses = losses * rows.weights[index.to(losses.device)]
-                total += losses.sum()
-        loss = float(self.process.mean(total)) * self.process.world / size
+        loss = mean_loss(self.flow, self.row_loss, rows, self.process)
         if math.isfinite(loss) and loss < self.history.best_loss:
             self.history.best_epoch = self.epoch
             self.kept = self._weights()
@@ -262,4 +224,4 @@ class Run:
         self.history = History(**state["history"])
         self.kept = {name: value.to(self.device) for name, value in state["kept"].items()}
         self.epoch, self.step, total, self.done = state["progress"]
-        self.total = self._total(total)
+        self.total += total

@@ -7,7 +7,7 @@ import pyro_flows as pf
 
 from ..helpers.reads import Reads
 
-DATA = torch.randn(120 * 8, 2, generator=torch.Generator().manual_seed(5))
+DATA = torch.randn(60 * 8, 2, generator=torch.Generator().manual_seed(5))
 
 
 def test_what_counts_as_a_read():
@@ -39,10 +39,8 @@ def test_what_counts_as_a_read():
 
 
 FLOWS = {
-    "Real NVP": lambda: pf.real_nvp(2, depth=2, hidden=(8,)),
-    "batch norm": lambda: pf.real_nvp(2, depth=2, hidden=(8,), norm=pf.transforms.BatchNorm),
-    "splines": lambda: pf.nsf(2, depth=2, hidden=(8,)),
-    "MAF": lambda: pf.maf(2, depth=2, hidden=(8,)),
+    "Real NVP": lambda: pf.real_nvp(2, depth=1, hidden=(8,), norm=pf.transforms.BatchNorm),
+    "splines": lambda: pf.nsf(2, depth=1, hidden=(8,)),
 }
 
 
@@ -52,11 +50,11 @@ def test_steps_of_fit_read_nothing(family, monkeypatch):
     step, epoch = run._step, run._train_epoch
     in_steps, in_epochs = Reads(), Reads()
 
-    def one_step(self, x, context):
+    def one_step(self, *batch):
         if self.history.steps == 0:
-            return step(self, x, context)
+            return step(self, *batch)
         with in_steps:
-            return step(self, x, context)
+            return step(self, *batch)
 
     def one_epoch(self):
         with in_epochs:
@@ -65,9 +63,9 @@ def test_steps_of_fit_read_nothing(family, monkeypatch):
     monkeypatch.setattr(run, "_step", one_step)
     monkeypatch.setattr(run, "_train_epoch", one_epoch)
     flow = pf.Flow(FLOWS[family]())
-    settings = {"epochs": 2, "batch_size": 8, "validation": 0, "ema": 0.9, "progress": False}
+    settings = {"epochs": 1, "batch_size": 8, "validation": 0, "ema": 0.9, "progress": False}
     history = pf.fit(flow, DATA, **settings)
-    assert history.steps == 240
+    assert history.steps == 60
     assert not in_steps.found
     looks = [where for _, where in in_epochs.found if where.startswith("run.py")]
-    assert len(looks) == 2 * 3  # after 50, 100 and 120 steps of each epoch
+    assert len(looks) == 2  # after 50 steps and at the epoch's end
