@@ -142,7 +142,8 @@ class FlowDistribution(dist.TransformedDistribution):
 def _own_dtype(value: Any, base: Distribution, transform: FlowTransform) -> Tensor:
     """Return `value` as a tensor of the flow's dtype, or a double one if the flow subtracts μ first."""
     like: Tensor | None = getattr(base, "_like", None)
-    if isinstance(value, Tensor) and like is not None and value.dtype is like.dtype:
+    usual = torch.get_default_dtype() if like is None else like.dtype
+    if isinstance(value, Tensor) and value.dtype is usual:
         return value
     if like is None:
         tensors = chain(transform.parameters(), transform.buffers())

@@ -80,7 +80,7 @@ class Units(FlowTransform):
         Raises:
             ValueError: if a μ is not finite, or a σ is not positive and finite.
         """
-        loc, scale = (t.detach().to(self.loc.device, torch.float64).expand_as(self.loc) for t in (loc, scale))
+        loc, scale = (t.detach().cpu().double().expand(self.loc.shape) for t in (loc, scale))
         if not bool((loc.isfinite() & scale.isfinite() & (scale > 0)).all()):
             raise ValueError("expected finite locations and positive, finite scales; got others")
         rounded = loc.float().double()  # a number that `.float()` and `.double()` both keep
@@ -131,7 +131,7 @@ class Units(FlowTransform):
         if not self.loc.is_meta:
             self._active = not bool(((self.loc == 0) & (self.scale == 1)).all())
             self._double = bool(self.needs_double)
-            self._log_scale = float(self.scale.double().log().sum())
+            self._log_scale = float(self.scale.cpu().double().log().sum())
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         if f"{prefix}loc" not in state:  # of a flow that was saved before there were units

@@ -343,3 +343,16 @@ def test_reading_images_needs_no_more_memory_than_a_step():
     with Largest() as step:
         flow(context).log_prob(x).mean().backward()
     assert reading.numbers <= step.numbers
+
+
+def test_a_loader_with_a_sampler_of_its_own_is_refused():
+    sampler = torch.utils.data.WeightedRandomSampler(torch.ones(200), 200)
+    with pytest.raises(ValueError, match="got WeightedRandomSampler: give the data set, and weights="):
+        fit(small(), DataLoader(TensorDataset(DATA), sampler=sampler))
+
+
+def test_a_loss_of_ones_own_may_take_rows_of_any_shape():
+    wide = torch.cat([DATA, CONTEXT], 1)
+    flow = small()
+    fit(flow, wide, loss=lambda flow, x, context: -flow().log_prob(x[:, :2]))
+    assert not flow.units.active

@@ -45,7 +45,7 @@ class Data:
         reading: dict[str, Any] = {"like": flow, "read_context": contexts, "exact": exact}
         source = source_of(self.data, self.context, weights=self.weights, finite=True, **reading)
         train, val = split(source, self.validation, seed=seed, **reading)
-        place_units(flow, train, self.units)
+        place_units(flow, train, self.units, any_shape=any_context)
         if self.units is not False:
             train = without_absurd_rows(flow, train, name="data", warn=warn)
             if val is not None:

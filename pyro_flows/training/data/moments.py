@@ -5,10 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["location_and_scale", "needs_double"]
+__all__ = ["doubles", "location_and_scale", "needs_double"]
 
 _SEEN = 20_000  # rows that medians are taken over
 _FAR = 30.0  # typical distances from the median; cells beyond do not count
+
+
+def doubles(values: Tensor) -> Tensor:
+    """Return values in double precision, on the CPU if their device has none."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def location_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,7 +30,7 @@ def location_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
         Two double tensors of shape event.
     """
     event = rows.shape[1:]
-    rows = rows.reshape(len(rows), -1).double()
+    rows = doubles(rows.reshape(len(rows), -1))
     seen = rows
     if len(rows) > _SEEN:
         generator = torch.Generator().manual_seed(0)

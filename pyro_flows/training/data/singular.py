@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ...loop.warning import warn_caller
-from .moments import location_and_scale
-from .sources import Source, TensorSource, inner_source
+from .moments import doubles, location_and_scale
+from .sources import Source, TensorSource, first_row, inner_source
 
 __all__ = ["warn_of_no_density"]
 
@@ -24,7 +24,7 @@ def warn_of_no_density(source: Source, *, rows_at_once: int) -> None:
     if not isinstance(inner_source(source), TensorSource):
         return
     found = list(_copies(source, rows_at_once))
-    (first, _), *_ = source.batches([torch.zeros(1, dtype=torch.long)])
+    first = first_row(source)
     if first.dim() == 2 and first.shape[1] <= _COLUMNS:
         (x, _), *_ = source.batches([torch.arange(len(source))[:: max(1, len(source) // _ROWS)]])
         found += _dependent(x)
@@ -38,7 +38,7 @@ def warn_of_no_density(source: Source, *, rows_at_once: int) -> None:
 def _copies(source: Source, rows_at_once: int) -> Iterator[str]:
     marks = []
     for x, _ in source.batches(torch.arange(len(source)).split(rows_at_once)):
-        rows = x.reshape(len(x), -1).double()
+        rows = doubles(x.reshape(len(x), -1))
         generator = torch.Generator().manual_seed(0)
         direction = torch.rand(rows.shape[1], generator=generator, dtype=torch.float64) + 0.5
         marks.append((rows * direction.to(rows.device)).sum(1))
@@ -55,7 +55,7 @@ def _dependent(x: Tensor) -> Iterator[str]:
     if len(varying) < 2 or len(x) <= 2 * len(varying):
         return
     loc, scale = location_and_scale(x[:, varying])
-    z = (x[:, varying].double() - loc) / scale
+    z = (doubles(x[:, varying]) - loc) / scale
     z = (z - z.mean(0)) / z.std(0)
     values, vectors = torch.linalg.eigh(z.T @ z / len(z))
     if values[0] < _DEPENDENT:

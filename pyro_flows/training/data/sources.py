@@ -8,7 +8,14 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
 
 from ...loop.generators import seed_generators
 from ...transform import FlowTransform
@@ -20,6 +27,7 @@ __all__ = [
     "Rows",
     "Source",
     "TensorSource",
+    "first_row",
     "inner_source",
     "mean_one",
     "rows_at_once",
@@ -107,6 +115,7 @@ class DatasetSource:
     ) -> None:
         self.options: dict[str, Any] = {}
         if isinstance(data, DataLoader):
+            _check_sampler(data)
             self.options = {name: getattr(data, name) for name in _OPTIONS}
             self.options["pin_memory"] = data.pin_memory and device.type == "cuda"
             data = data.dataset
@@ -145,6 +154,19 @@ class DatasetSource:
     def checksum(self) -> int:
         """Return 0: a data set may give other rows each time."""
         return 0
+
+
+def _check_sampler(loader: DataLoader[Any]) -> None:
+    plain = type(loader.batch_sampler) in (BatchSampler, type(None))
+    if isinstance(loader.dataset, IterableDataset):  # is refused for having no length
+        return
+    if plain and isinstance(loader.sampler, RandomSampler | SequentialSampler):
+        return
+    got = type(loader.sampler if plain else loader.batch_sampler).__name__
+    raise ValueError(
+        f"expected a loader without a sampler of its own, as the order of rows is fit's; got {got}: give the "
+        "data set, and weights=… if rows count differently"
+    )
 
 
 class _Seeded(Dataset[Any]):
@@ -188,6 +210,11 @@ def inner_source(source: Source) -> Source:
     while isinstance(source, Rows):
         source = source.source
     return source
+
+
+def first_row(source: Source) -> Tensor:
+    """Return x of the first row, of shape (1, *event)."""
+    return next(iter(source.batches([torch.zeros(1, dtype=torch.long)])))[0]
 
 
 def mean_one(source: Source) -> Source:

@@ -11,8 +11,8 @@ from ...flow import Flow
 from ...loop.warning import warn_caller
 from ...transforms import Chain, Units
 from ...transforms.placing import split_at_units
-from .moments import location_and_scale, needs_double
-from .sources import Rows, Source, TensorSource, inner_source, rows_at_once
+from .moments import doubles, location_and_scale, needs_double
+from .sources import Rows, Source, TensorSource, first_row, inner_source, rows_at_once
 
 __all__ = ["place_units", "without_absurd_rows"]
 
@@ -29,12 +29,14 @@ class _Sample(NamedTuple):
     context: Tensor | None
 
 
-def place_units(flow: Flow, source: Source, units: bool | str) -> None:
+def place_units(flow: Flow, source: Source, units: bool | str, *, any_shape: bool = False) -> None:
     """Give a flow the location and scale of the rows of `source`, and of their contexts.
 
     Args:
         flow: the flow, which keeps the units that it has been fitted with.
         source: the training rows.
+        any_shape: whether rows may be other than the flow's events, for a loss of the user's own; then
+            units are left as they are.
         units: True; False to leave data and contexts as they are; "new" to replace the units it has.
 
     Raises:
@@ -50,6 +52,8 @@ def place_units(flow: Flow, source: Source, units: bool | str) -> None:
         for place in wanted:
             place.place(torch.zeros_like(place.loc), torch.ones_like(place.scale))
         return
+    if not _is_of_events(flow, source, any_shape=any_shape):
+        return
     with torch.no_grad():
         sample = _sample(flow, source)
         if flow.units is not None and flow.units in wanted:
@@ -62,9 +66,7 @@ def place_units(flow: Flow, source: Source, units: bool | str) -> None:
 def _sample(flow: Flow, source: Source) -> _Sample:
     """Return training rows, as many as are needed."""
     generator = torch.Generator().manual_seed(0)
-    (first, _), *_ = source.batches([torch.zeros(1, dtype=torch.long)])
-    _check_shape(flow, first)
-    most = max(_FEWEST, _NUMBERS // max(1, first.numel()))
+    most = max(_FEWEST, _NUMBERS // max(1, first_row(source).numel()))
     if not isinstance(inner_source(source), TensorSource):
         most = min(most, _DATASET_ROWS)
     rows = torch.arange(len(source))
@@ -75,14 +77,17 @@ def _sample(flow: Flow, source: Source) -> _Sample:
     return _Sample(torch.cat([x for x, _ in pairs]), torch.cat(contexts) if contexts else None)
 
 
-def _check_shape(flow: Flow, x: Tensor) -> None:
+def _is_of_events(flow: Flow, source: Source, *, any_shape: bool) -> bool:
+    """Whether rows are the flow's events; an error if they are not and have to be."""
     if flow.units is None:
-        return
-    shape = _outer(flow).forward_shape(flow.units.event_shape)
-    if x.shape[x.dim() - len(shape) :] != shape or x.dim() <= len(shape):
-        raise ValueError(
-            f"expected values of event shape {tuple(shape)}; got rows of shape {tuple(x.shape[1:])}"
-        )
+        return True
+    shape, row = _outer(flow).forward_shape(flow.units.event_shape), first_row(source)
+    if row.dim() > len(shape) and row.shape[row.dim() - len(shape) :] == shape:
+        return True
+    if any_shape:
+        return False
+    got = tuple(row.shape[1:])
+    raise ValueError(f"expected values of event shape {tuple(shape)}; got rows of shape {got}")
 
 
 def _outer(flow: Flow) -> Chain:
@@ -121,6 +126,8 @@ def without_absurd_rows(flow: Flow, source: Source, *, name: str, warn: bool = T
     inner = inner_source(source)
     if flow.units is None or not flow.units.active or not isinstance(inner, TensorSource):
         return source
+    if not _is_of_events(flow, source, any_shape=True):
+        return source
     far = []
     with torch.no_grad():
         for rows in torch.arange(len(source)).split(rows_at_once(flow.given_transform)):
@@ -150,5 +157,6 @@ def _row(source: Source, row: Tensor) -> int:
 
 def _far(units: Units, values: Tensor, rows: int) -> Tensor:
     """Whether any element of a row is far off; a row may hold several events."""
-    z = (values.double() - units.loc - units.rest) / units.scale
+    loc, scale = doubles(units.loc) + doubles(units.rest), doubles(units.scale)
+    z = (doubles(values) - loc) / scale
     return (z.abs() > ABSURD).reshape(rows, -1).any(1)
