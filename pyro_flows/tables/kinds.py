@@ -116,6 +116,8 @@ class Kind:
     def _of_numbers(cls, column: str, dtype: str, values: Array, name: str | None) -> Kind:
         unique, counts = np.unique(values, return_counts=True)
         whole = bool((unique == np.floor(unique)).all())
+        if unique.dtype.kind == "f":  # beyond 2⁵³ all doubles are whole
+            whole = whole and bool((np.abs(unique) < 2.0**53).all())
         low, high = (float(unique[0]), float(unique[-1])) if len(unique) else (0.0, 0.0)
         if name is None:
             repeated = len(values) >= REPEATED * len(unique)
@@ -138,8 +140,8 @@ class Kind:
             )
         if name == "integer":
             if not whole:
-                odd = unique[unique != np.floor(unique)][0]
-                raise ValueError(f"column {column}: expected whole numbers; got {odd}")
+                odd = unique[(unique != np.floor(unique)) | (np.abs(unique) >= 2.0**53)][0]
+                raise ValueError(f"column {column}: expected whole numbers, below 2⁵³ if doubles; got {odd}")
             return cls(name, dtype, [], low=0.0 if low >= 0 else -math.inf)
         bounds = {"real": (-math.inf, math.inf), "positive": (0.0, math.inf), "fraction": (0.0, 1.0)}[name]
         if low < bounds[0] or high > bounds[1]:

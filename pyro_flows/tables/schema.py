@@ -27,6 +27,7 @@ class Schema:
 
     Args:
         columns: the columns in their order.
+        labels: what the data frame calls them, if not by their names: numbers, say.
 
     Example:
         >>> import pandas as pd, pyro_flows as pf
@@ -36,9 +37,10 @@ class Schema:
         (torch.Size([4, 3, 2]), ['height', 'plays'])
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], labels: Sequence[str | int] | None = None) -> None:
         self.columns = list(columns)
         self.names = [column.name for column in columns]
+        self.labels = self.names if labels is None else list(labels)
         self.varying = [j for j, column in enumerate(columns) if not column.is_constant]
 
     @classmethod
@@ -72,7 +74,10 @@ class Schema:
         for j, name in enumerate(names):
             series = frame.iloc[:, j].rename(name)
             columns.append(Column.of(series, Kind.of(series, (kinds or {}).get(name)), counted))
-        return cls(columns)
+        labels = [
+            int(label) if isinstance(label, int | np.integer) else str(label) for label in frame.columns
+        ]
+        return cls(columns, labels)
 
     @property
     def dim(self) -> int:
@@ -134,6 +139,18 @@ class Schema:
         rows = torch.stack((lower.clamp(-BOUND, BOUND), upper.clamp(-BOUND, BOUND), log_f), 1)
         return rows, impossible
 
+    def select(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the table's columns of a data frame, in their order.
+
+        Raises:
+            ValueError: if one is missing.
+        """
+        import pandas as pd
+
+        return pd.concat([series for _, series in self._columns_of(frame)], axis=1).set_axis(
+            self.labels, axis=1
+        )
+
     def decode(self, rows: Tensor) -> pd.DataFrame:
         """Return the data frame of rows (…, 3, dim) that a flow drew, or of their scores (…, dim)."""
         import pandas as pd
@@ -147,16 +164,16 @@ class Schema:
             column.decode(scores[:, place[j]] if j in place else constant)
             for j, column in enumerate(self.columns)
         ]
-        return pd.concat(parts, axis=1) if parts else pd.DataFrame(index=range(len(scores)))
+        return pd.concat(parts, axis=1).set_axis(self.labels, axis=1)
 
     def state(self) -> dict[str, Any]:
         """Return plain values to save, for `torch.load(weights_only=True)`."""
-        return {"columns": [column.state() for column in self.columns]}
+        return {"columns": [column.state() for column in self.columns], "labels": self.labels}
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> Schema:
         """Return the schema that `state` is of."""
-        return cls([Column.of_state(column) for column in state["columns"]])
+        return cls([Column.of_state(column) for column in state["columns"]], state["labels"])
 
     def __str__(self) -> str:
         width = max((len(name) for name in self.names), default=0)

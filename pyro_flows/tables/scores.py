@@ -78,6 +78,7 @@ class Scores:
             lowest: the least possible number.
         """
         total, enough = counts.sum(), max(5.0, counts.sum() ** 0.5)
+        unit = max(1.0, 4 * np.spacing(float(np.abs(values).max())))  # above 2⁵² numbers lie further apart
         edges, cumulated, since = [values[0]], [0.0], 0.0
         for k, (value, count) in enumerate(zip(values, counts, strict=True)):
             if count >= enough and since and edges[-1] < value:
@@ -86,7 +87,7 @@ class Scores:
                 since = 0.0
             since += count
             if since >= enough or k == len(values) - 1:
-                edges.append(value + 1)
+                edges.append(value + unit)
                 cumulated.append(cumulated[-1] + since)
                 since = 0.0
         below = 0.0 if values[0] <= lowest else 0.5  # what is left for numbers not yet seen
@@ -95,7 +96,7 @@ class Scores:
         if not below:
             knots, levels = knots[1:], levels[1:]  # the lowest number reaches down to −∞
         if len(knots) < 2:
-            knots = np.append(knots, knots[-1] + 1)
+            knots = np.append(knots, knots[-1] + unit)
             levels = np.append(levels, (1 + levels[-1]) / 2)
         numbers = values.astype(np.float64)
         lower, upper = _tail_indices(numbers, counts)

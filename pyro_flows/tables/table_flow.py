@@ -141,7 +141,7 @@ class TableFlow:
             if given is None or self.context is None:
                 return self.schema.decode(self.flow().sample((count,)).cpu())
             drawn = self.schema.decode(self.flow(self.context.features(given).to(like)).sample().cpu())
-        return given[self.context.names].join(drawn.set_index(given.index))
+        return self.context.select(given).join(drawn.set_index(given.index))
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors, for `torch.load(weights_only=True)`."""

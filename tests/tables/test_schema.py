@@ -115,3 +115,10 @@ BAD = {
 def test_errors_are_clear(call, error, message, frame):
     with pytest.raises(error, match=message):
         call(frame)
+
+
+def test_columns_may_have_numbers_for_names():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)))
+    schema = Schema.of_state(Schema.of(frame, {"1": "real"}).state())
+    assert list(schema.decode(torch.randn(3, 2)).columns) == [0, 1]
+    assert torch.equal(schema.encode(frame), Schema.of(frame).encode(frame.set_axis(["0", "1"], axis=1)))
