@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.infer.autoguide import AutoContinuous
+from pyro.infer.autoguide import AutoContinuous, AutoGuide
 from torch import Tensor, nn
 from torch.distributions import Transform
 
@@ -26,12 +26,15 @@ __all__ = ["AutoAmortized"]
 _UNBUILT = "expected a guide that is set up: call guide.setup(*args) with the model's arguments"
 
 
-class AutoAmortized(nn.Module):
+class AutoAmortized(AutoGuide):
     r"""q(g) Π_i q(l_i | e(y_i), g): a flow over global sites, a conditional one over those inside a plate.
 
     An encoder e reads the rows y_i; its features, with the global variables' unconstrained values, are the
     context of the flow over the row's local variables. Inside a subsampled plate only the rows of the
     subsample are read, and terms are scaled as the model's are. Train it by Pyro's `SVI`.
+
+    In an `AutoGuideList` it takes the list's plates. A guide of the local sites alone, beside another one of
+    the global sites, is made of a model that hides the latter; it does not read their values.
 
     Args:
         model: a model whose local sites are all inside one plate, at dimension −1; its size may change from
@@ -72,25 +75,38 @@ class AutoAmortized(nn.Module):
         global_guide: Callable[[Callable[..., Any]], AutoContinuous] | None = None,
         create_plates: Callable[..., Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(model, create_plates=create_plates)
         self.encoder = encoder
-        self._model, self._rows, self._create_plates = (model,), rows, create_plates
+        self._rows = (rows,)
         self._transform, self._make_global = transform, global_guide
         self._name = unique_name(type(self).__name__)
         self._entry: ParamStoreEntry | None = None
         self._parts: tuple[nn.ModuleDict, ...] = ()  # not a part of the state: the modules are, by themselves
         self._sites: LocalSites | None = None
-        self.globals: AutoContinuous | None = None
-        self.flow: Flow | None = None
+
+    # Past PyroModule's __getattr__, which would announce every parameter at each look, and past
+    # AutoGuide's __setattr__, which would take the guide of the global sites for one of a list.
+    @property
+    def globals(self) -> AutoContinuous | None:
+        """The guide of the global sites, if there are any."""
+        return cast(AutoContinuous | None, self._modules.get("globals"))
+
+    @property
+    def flow(self) -> Flow | None:
+        """The flow over a row's local variables, once the guide is set up."""
+        return cast(Flow | None, self._modules.get("flow"))
+
+    def _features(self, rows: Tensor) -> Tensor:
+        return cast(Tensor, cast(nn.Module, self._modules["encoder"])(rows))
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Run the model once and build both parts; from then on a `state_dict` can be loaded."""
         if self.flow is not None:
             return
-        model = self._model[0]
+        model = self.model
         with torch.no_grad(), poutine.block():
             sites = samples(poutine.trace(model).get_trace(*args, **kwargs))
-            features = self.encoder(self._rows(*args, **kwargs)[:2])
+            features = self._features(self._rows[0](*args, **kwargs)[:2])
         latent = {name: site for name, site in sites.items() if is_latent(site)}
         local = self._sites = LocalSites(latent)
         if features.dim() != 2:
@@ -98,7 +114,9 @@ class AutoAmortized(nn.Module):
         context_dim = features.shape[-1]
         if len(local.sites) < len(latent):
             hidden = poutine.block(model, hide=[site.name for site in local.sites])
-            self.globals = AutoFlow(hidden) if self._make_global is None else self._make_global(hidden)
+            guide = AutoFlow(hidden) if self._make_global is None else self._make_global(hidden)
+            guide.master = self.master
+            self._modules["globals"] = guide
             with torch.no_grad(), poutine.block():
                 vector = self._global_vector(args, kwargs)[1]
             context_dim += 0 if vector is None else vector.shape[-1]
@@ -106,9 +124,9 @@ class AutoAmortized(nn.Module):
         if getattr(transform, "context_shape", None) != (context_dim,):
             shape = getattr(transform, "context_shape", None)
             raise ValueError(f"expected a transform with a context of length {context_dim}; got {shape}")
-        self.flow = Flow(transform).to(features.device, features.dtype)
-        fix_layers(self.flow)
-        self._parts = (nn.ModuleDict({"encoder": self.encoder, "flow": self.flow}),)
+        flow = self._modules["flow"] = Flow(transform).to(features.device, features.dtype)
+        fix_layers(flow)
+        self._parts = (nn.ModuleDict({"encoder": self._modules["encoder"], "flow": flow}),)
 
     def train(self, mode: bool = True) -> AutoAmortized:
         """Set the mode, but leave layers of the flows that depend on the batch in evaluation mode."""
@@ -122,9 +140,9 @@ class AutoAmortized(nn.Module):
         self.setup(*args, **kwargs)
         self._announce()
         result, vector = self._global_vector(args, kwargs)
-        rows = self._rows(*args, **kwargs)
+        rows = self._rows[0](*args, **kwargs)
         with self._plate(len(rows), args, kwargs) as index:
-            features = self.encoder(rows if len(index) == len(rows) else rows[index.to(rows.device)])
+            features = self._features(rows if len(index) == len(rows) else rows[index.to(rows.device)])
             local = pyro.sample(
                 f"_{self._name}_local", self._conditional(features, vector), infer={"is_auxiliary": True}
             )
@@ -145,10 +163,11 @@ class AutoAmortized(nn.Module):
         self._entry.announce()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_entry": None}
+        # Pyro's would take the model away from the guide that is being copied.
+        return self.__dict__ | {"_entry": None, "master": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        nn.Module.__setstate__(self, state)
         self._name = unique_name(type(self).__name__)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -168,10 +187,10 @@ class AutoAmortized(nn.Module):
             ValueError: if the guide is not set up.
         """
         if self.globals is None:
-            local = self._conditional(self.encoder(rows), None).sample((num_samples,))
+            local = self._conditional(self._features(rows), None).sample((num_samples,))
         else:
             vector = self.globals.get_posterior().sample((num_samples, 1))
-            local = self._conditional(self.encoder(rows), vector).sample()
+            local = self._conditional(self._features(rows), vector).sample()
         return {name: value for name, value, _, _ in self._local.unpacked(local)}
 
     def _conditional(self, features: Tensor, vector: Tensor | None) -> dist.TorchDistribution:
@@ -193,9 +212,11 @@ class AutoAmortized(nn.Module):
         return dict(result), tracer.trace.nodes[f"_{self.globals._pyro_name}_latent"]["value"]
 
     def _plate(self, size: int, args: Any, kwargs: Any) -> pyro.plate:
-        if self._create_plates is not None:
-            return self._create_plates(*args, **kwargs)
         frame = self._local.frame
+        if self.master is not None:
+            return self.master().plates[frame.name]
+        if self.create_plates is not None:
+            return self.create_plates(*args, **kwargs)
         full = frame.full_size or frame.size
         subsample = None if frame.size == full else min(frame.size, size)
         return pyro.plate(frame.name, size, subsample_size=subsample, dim=-1)
