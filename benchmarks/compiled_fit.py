@@ -30,8 +30,8 @@ import torch._inductor.config
 from peers import markdown
 
 import pyro_flows as pf
+from pyro_flows.infer.guides.bound import Bound
 from pyro_flows.infer.model.density import LogDensity
-from pyro_flows.infer.vi.objective import Objective
 from pyro_flows.training.learner import Learner
 from pyro_flows.training.likelihood import negative_log_likelihood
 from pyro_flows.training.process import Process
@@ -83,7 +83,7 @@ def variational(model: Callable[[], None]) -> Callable[[bool], Trained]:
         guide.setup()
         guide.initialised.fill_(True)
         density = LogDensity(model, guide.latents, (), {})
-        objective = Objective(
+        objective = Bound(
             density, guide.get_transform(), guide.get_base_dist(), path_gradient=True, compile=compile
         )
         parameters = list(guide.parameters())
@@ -91,7 +91,7 @@ def variational(model: Callable[[], None]) -> Callable[[bool], Trained]:
 
         def step() -> None:
             optimiser.zero_grad()
-            objective.loss(256).backward()
+            objective.backward(256)
             torch.nn.utils.clip_grad_norm_(parameters, 10.0)
             optimiser.step()
 

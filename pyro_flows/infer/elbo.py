@@ -1,4 +1,4 @@
-"""Gradient estimators that leave the score of q out, as Pyro's ELBO objects."""
+"""Evidence lower bounds for Pyro's `SVI` with path gradients: those without the score of q."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Program = Callable[..., Any]
 
 
 class _Recorder:
-    """Runs a program and keeps its trace, subsamples included, which Pyro prunes before it scores."""
+    """Runs a program and keeps its whole trace; Pyro prunes the subsample sites before it scores."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -35,7 +35,7 @@ class _Recorder:
         return result
 
     def again(self, args: Any, kwargs: Any) -> Trace:
-        """Return the scored trace of another run at the same values, cut off from how they were drawn."""
+        """Return the scored trace of another run at the same values, detached."""
         fixed = Trace()
         for name, site in self.trace.nodes.items():
             if site["type"] == "sample":
@@ -50,8 +50,8 @@ class _Recorder:
 def _without_score(guide_trace: Trace, held: Trace) -> None:
     """Let log q depend on the parameters through the samples only.
 
-    The score ∇_φ log q_φ(z) at a fixed z has mean zero and is noise: what log q's derivative at the
-    detached z takes away is just that, whatever the guide's parameters are and wherever it keeps them.
+    The score ∇_φ log q_φ(z) at a fixed z has mean zero and is noise. It is the gradient of log q at the
+    detached z, which is subtracted here, so that it does not matter where the guide keeps its parameters.
     """
     for name, site in guide_trace.nodes.items():
         if site["type"] == "sample" and getattr(site["fn"], "has_rsample", False):
@@ -63,9 +63,10 @@ def _without_score(guide_trace: Trace, held: Trace) -> None:
 class PathELBO(Trace_ELBO):
     r"""E_q[log p(x, z) − log q_φ(z)], its gradient taken through z = f_φ(ε) only: "sticking the landing".
 
-    The parameters inside log q are held fixed. The gradient is unbiased, and has no variance where q is
-    the posterior; `Trace_ELBO`'s, which keeps the score, has some there. Sites that are not
-    reparametrised are treated as `Trace_ELBO` treats them. The guide is run twice a step.
+    The parameters inside log q are held fixed. The gradient is unbiased, and has no variance when q is
+    the posterior; `Trace_ELBO`'s, which keeps the score, still has some then. Sites that are not
+    reparametrised are treated as `Trace_ELBO` treats them. The guide is run twice a step: what it draws
+    outside of sample sites, such as dropout, must be switched off.
 
     Works with any guide and model, plates, subsampling and ``vectorize_particles``; takes the arguments of
     `pyro.infer.Trace_ELBO`.
@@ -144,7 +145,7 @@ class DRegELBO(Trace_ELBO):
         return model_trace, guide_trace
 
     def _bound(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Tensor, Tensor | None]:
-        """Return the bound, and what has its gradient; the one without a gradient, the other in value 0."""
+        """Return the bound, detached, and a tensor that has its gradient; None if none is wanted."""
         weights, paths, models = [], [], []
         outside: Any = 1.0
         self._subsample = None
@@ -187,7 +188,7 @@ class DRegELBO(Trace_ELBO):
             return -torch_item(self._bound(model, guide, args, kwargs)[0])
 
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Return minus the bound, with the gradient above."""
+        """Return minus the bound, with its doubly reparametrised gradient."""
         bound, surrogate = self._bound(model, guide, args, kwargs)
         return -bound if surrogate is None else -bound - (surrogate - surrogate.detach())
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..model.density import LogDensity, fixed_seed, log_joint, trace_at
 from ..model.latents import Latents
 from ..model.program import samples
-from .gaussian import bound, fit_gaussian, log_weights, lower_triangular
+from .gaussian import fit_gaussian, log_weights, lower_triangular, mean_weight
 from .newton import newton_path
 
 __all__ = ["best_gaussian", "draws_together", "simple_gaussians", "starting_gaussian"]
@@ -27,6 +27,7 @@ MOST_ELEMENTS = 2**22  # log-densities of single sites' elements that are held i
 NEAR = 0.05  # nats of half the log-weights' variance, below which a Newton step's Gaussian will do
 PLAIN_SCALE = 0.1  # as Pyro's guides have it
 SEEDS = 4
+TRIALS = 100  # points around a start at which the density is not finite
 
 
 def draws_together(model: Callable[..., Any], values: dict[str, Tensor], args: Any, kwargs: Any) -> int:
@@ -67,12 +68,25 @@ def starting_gaussian(
         return start, torch.diag(scales) if dense else scales
     density = LogDensity(model, latents, args, kwargs)
     together = draws_together(model, latents.constrain(start)[0], args, kwargs)
+    start = _inside(density.seeded, start, together)
     path = newton_path(density.seeded, start, together=together) if dense else []
     noise = torch.randn(_count(200, together), len(start), dtype=start.dtype, device=start.device)
     if path and float(log_weights(density.seeded, *path[-1], noise, together).var() / 2) < NEAR:
         return path[-1][0], lower_triangular(path[-1][1])
     starts = simple_gaussians(density.seeded, path, start, noise, dense=dense, together=together)
     return best_gaussian(density, starts, together=together)
+
+
+@torch.no_grad()
+def _inside(log_density: Density, start: Tensor, together: int) -> Tensor:
+    """Return `start`, or the best of some random points if the density is not finite there."""
+    spread = torch.linspace(0, 5, TRIALS, dtype=start.dtype, device=start.device)[:, None]
+    trials = start + spread * torch.randn(TRIALS, len(start), dtype=start.dtype, device=start.device)
+    if bool(log_density(trials[:1]).isfinite()):
+        return start
+    scores = torch.cat([log_density(part) for part in trials.split(together)])
+    scores = scores.nan_to_num(-math.inf, -math.inf, -math.inf)
+    return trials[scores.argmax()]
 
 
 def _count(wanted: int, together: int) -> int:
@@ -89,7 +103,8 @@ def _draws_hidden_sites(
     for seed in range(SEEDS):
         with fixed_seed(start.device, seed):
             found.append(float(log_joint(model, values, args, kwargs)))
-    if all(math.isclose(other, found[0], rel_tol=1e-5, abs_tol=1e-4) for other in found[1:]):
+    finite = [score for score in found if math.isfinite(score)]
+    if all(math.isclose(score, finite[0], rel_tol=1e-5, abs_tol=1e-4) for score in finite):
         return False
     frames = [
         f
@@ -122,7 +137,7 @@ def simple_gaussians(
         parts[-1] = parts[-1] + _isotropic(path[-1][0], dense)
 
     def goodness(candidate: Gaussian) -> float:
-        return bound(log_weights(log_density, *candidate, noise, together))
+        return mean_weight(log_weights(log_density, *candidate, noise, together))
 
     found = [max(part, key=goodness) for part in parts]
     return [(loc, lower_triangular(root)) for loc, root in found] if dense else found
@@ -148,6 +163,6 @@ def best_gaussian(log_density: Density, starts: list[Gaussian], *, together: int
         starts = [fit_gaussian(log_density, *start, steps=STEPS // 5, batch=batch) for start in starts]
 
     def goodness(candidate: Gaussian) -> float:
-        return bound(log_weights(log_density, *candidate, noise, together))
+        return mean_weight(log_weights(log_density, *candidate, noise, together))
 
     return fit_gaussian(log_density, *max(starts, key=goodness), steps=STEPS, batch=batch)

@@ -24,7 +24,7 @@ class Whitening(FlowTransform):
         dense: whether L and A are triangular matrices; only their diagonals otherwise.
 
     Raises:
-        ValueError: where `size` is less than 1.
+        ValueError: if `size` is less than 1.
     """
 
     domain = codomain = constraints.real_vector
@@ -59,37 +59,36 @@ class Whitening(FlowTransform):
         for parameter in self.parameters():
             parameter.zero_()
 
-    def _whole(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return location, matrix (or its diagonal) and log-determinant of the whole map."""
-        matrix = self.correction()
+    def location_and_scale(self) -> tuple[Tensor, Tensor]:
+        """Return μ + L m, of shape (d,), and L A, of shape (d, d), or its diagonal."""
         if self.dense:
-            whole, scales = self.scale @ matrix, self.scale.diagonal()
-            loc = torch.addmv(self.loc, self.scale, self.shift)
-        else:
-            whole, scales = self.scale * matrix, self.scale
-            loc = torch.addcmul(self.loc, self.scale, self.shift)
-        return loc, whole, self.log_diagonal.sum() + scales.log().sum()
+            return torch.addmv(self.loc, self.scale, self.shift), self.scale @ self.correction()
+        return torch.addcmul(self.loc, self.scale, self.shift), self.scale * self.correction()
+
+    def _log_det(self) -> Tensor:
+        scales = self.scale.diagonal() if self.dense else self.scale
+        return self.log_diagonal.sum() + scales.log().sum()
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return y and Σ log L_ii + Σ log A_ii."""
         self._check(x.shape, self.domain_shape, 1)
         with full_precision(x):
-            loc, matrix, log_det = self._whole()
+            loc, matrix = self.location_and_scale()
             y = loc + (x @ matrix.mT if self.dense else x * matrix)
-        return y, log_det.expand(x.shape[:-1])
+        return y, self._log_det().expand(x.shape[:-1])
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x and −Σ log L_ii − Σ log A_ii."""
         self._check(y.shape, self.codomain_shape, 1)
         with full_precision(y):
-            loc, matrix, log_det = self._whole()
+            loc, matrix = self.location_and_scale()
         centred = y - loc
         if self.dense:
             rows = centred.reshape(-1, len(loc))
             x = torch.linalg.solve_triangular(matrix.mT, rows, upper=True, left=False).reshape(y.shape)
         else:
             x = centred / matrix
-        return x, -log_det.expand(y.shape[:-1])
+        return x, -self._log_det().expand(y.shape[:-1])
 
     def extra_repr(self) -> str:
         """Name the size and the kind."""

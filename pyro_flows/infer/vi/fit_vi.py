@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import torch
+from torch import nn
 
 from ...loop.generators import restored_generators
+from ...loop.settings import with_keywords
 from ..guides.auto_flow import AutoFlow
 from .vi_run import VIRun
 from .vi_settings import VIHistory, VISettings
@@ -26,32 +30,33 @@ def fit_vi(
 ) -> VIHistory:
     """Fit a guide to a model's posterior by maximising the evidence lower bound.
 
-    A guide that is neither initialised nor loaded is first given a Gaussian's place and scales; then its
+    A guide that is neither initialised nor loaded is first given a Gaussian's location and scales; then its
     flow is trained by path gradients on draws that go through the model together, and the fit stops early
     when the log-weights hardly vary. The model's own parameters (`pyro.param`, modules) are trained beside
     the flow. A guide that is initialised already is trained on from where it is.
 
-    With ``VISettings(compile=True)`` torch makes one graph of the flow's part of a step, drawing and scoring
-    with their gradient, before the first one; the model runs as it is, so that any model will do. Where it
-    cannot, a warning says why and all is eager. Compiling takes longer than most fits do, which end after a
-    few hundred steps: it pays in long ones, with many restarts, or where the same flow is fitted again and
-    again on one machine, which keeps the most of it on disk.
+    With ``compile=True`` torch makes one graph of the flow's part of a step, drawing and scoring with their
+    gradient, before the first one; the model runs as it is, so that any model will do. If it cannot, a
+    warning says why and everything runs eagerly. Compiling takes longer than most fits do, which end after a
+    few hundred steps: it pays in long ones, with many restarts, or if the same flow is fitted again and again
+    on one machine, which keeps most of it on disk.
 
     Args:
         model: the model; `guide` has been made for it.
         guide: an `AutoFlow`, trained in place.
-        *args: what the model takes.
+        *args: positional arguments of the model.
         settings: how to train; the default should do.
-        checkpoint: file that the run's state is written to and, where it exists, resumed from: the resumed
-            run ends with the same bits as one that was never interrupted.
-        **kwargs: what the model takes.
+        checkpoint: file that the run's state is written to and, if it exists, resumed from: the resumed run
+            ends with the same bits as one that was never interrupted.
+        **kwargs: fields of `VISettings`, which replace those of `settings`; all others are keyword arguments
+            of the model.
 
     Returns:
         The bounds on the way.
 
     Raises:
-        NonFiniteLoss: where nearly every step's gradient is NaN or infinite.
-        TypeError, ValueError: where an argument is not as above, or the checkpoint is of another run.
+        NonFiniteLoss: if nearly every step's gradient is NaN or infinite.
+        TypeError, ValueError: if an argument is not as above, or the checkpoint is of another run.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch, pyro_flows as pf
@@ -60,7 +65,7 @@ def fit_vi(
         ...     with pyro.plate("data", len(y)):
         ...         pyro.sample("y", dist.Normal(x, 1.0), obs=y)
         >>> guide, y = pf.infer.AutoFlow(model), torch.tensor([1.0, 2.0, 4.0])
-        >>> history = pf.infer.fit_vi(model, guide, y, settings=pf.infer.VISettings(progress=False))
+        >>> history = pf.infer.fit_vi(model, guide, y, progress=False)
         >>> history.converged
         True
     """
@@ -69,9 +74,28 @@ def fit_vi(
             f"expected an AutoFlow; got {type(guide).__name__}: other guides train under pyro.infer.SVI with "
             "pyro_flows.infer.PathELBO"
         )
+    own, kwargs = _told_apart(model, kwargs)
+    settings = with_keywords(VISettings, settings, own)
     guide.setup(*args, **kwargs)
-    settings = settings or VISettings()
-    # Drawn where none is given, so that two fits differ, and Pyro's own seed makes both reproducible.
+    # Drawn if none is given, so that two fits differ, and Pyro's own seed makes both reproducible.
     seed = int(torch.randint(2**32, ())) if settings.seed is None else settings.seed
     with restored_generators(guide.whitening.loc.device):
         return VIRun(model, guide, args, kwargs, settings, seed, checkpoint)()
+
+
+def _told_apart(model: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return which keyword arguments are settings, and which are the model's."""
+    names = {field.name for field in fields(VISettings)}
+    own = {name: value for name, value in kwargs.items() if name in names}
+    if own:
+        function = model.forward if isinstance(model, nn.Module) else model
+        try:
+            takes = set(inspect.signature(function).parameters)
+        except (TypeError, ValueError):  # it does not tell
+            takes = set()
+        if both := sorted(takes & set(own)):
+            raise TypeError(
+                f"expected {', '.join(both)} by position or inside settings=VISettings(…), since the model "
+                "and fit_vi both have an argument of this name; got a keyword"
+            )
+    return own, {name: value for name, value in kwargs.items() if name not in names}

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from ...loop.checkpoint import Checkpoint, identity_of
@@ -16,22 +15,20 @@ from ...loop.clipped_step import ClippedStep, NonFiniteLoss, adam
 from ...loop.generators import seed_generators
 from ...loop.progress import progress_bar
 from ..guides.auto_flow import AutoFlow
+from ..guides.bound import Bound
+from ..guides.start import draws_together
 from ..model.density import LogDensity
-from ..weights.psis import psis
-from .objective import Objective
+from .convergence import Convergence
+from .model_parameters import model_parameters
 from .vi_settings import VIHistory, VISettings
 
 __all__ = ["VIRun"]
 
-CHECK_EVERY = 100  # steps
-CHECK_DRAWS = 2000
 FINAL_DRAWS = 10_000
-MOST_KHAT = 0.7  # above, a few weights of rare draws outweigh what the others say
-NEAR = 5  # tolerances; half way, a fit that is not as near as that goes on
 PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
 LOOK_EVERY = 50  # steps; in between nothing is read back from the device
-PROGRESS = ("seed", "fit", "step", "rate", "running", "converged", "done")
-VERSION = 1  # of the checkpoint's format
+PROGRESS = ("seed", "fit", "step", "rate", "running", "done")
+VERSION = 2  # of the checkpoint's format
 
 State = dict[str, Tensor]
 
@@ -52,16 +49,16 @@ class VIRun:
         self.guide, self.settings = guide, settings
         self.args, self.kwargs = args, kwargs
         self.device = guide.whitening.loc.device
-        self.objective = Objective(
+        values = guide.latents.constrain(guide.whitening.loc)[0]
+        self.objective = Bound(
             LogDensity(model, guide.latents, args, kwargs),
             guide.get_transform(),
             guide.get_base_dist(),
             path_gradient=settings.path_gradient,
             compile=settings.compile,
+            together=draws_together(model, values, args, kwargs),
         )
-        with torch.no_grad(), poutine.block(), poutine.trace(param_only=True) as tracer:
-            model(*args, **kwargs)
-        self.learned = {n: site["value"].unconstrained() for n, site in tracer.trace.nodes.items()}
+        self.learned = model_parameters(model, values, args, kwargs, without=guide.parameters())
         self.seed = seed
         self.checkpoint = Checkpoint(
             path, kind="variational run", version=VERSION, every=settings.checkpoint_every
@@ -70,10 +67,9 @@ class VIRun:
         self.fit = self.step = 0  # the restart, and the step in it
         self.first = self.good = self._state()
         self.best: State = {}
-        self.elbo: list[float] = []
-        self.half_variance: list[float] = []
+        self.convergence = self._unchecked()
         self.rate = settings.learning_rate
-        self.running = self.done = self.converged = False
+        self.running = self.done = False
 
     def __call__(self) -> VIHistory:
         """Resume, train, leave the guide with its best weights and return the history."""
@@ -95,13 +91,16 @@ class VIRun:
     def _seed(self, use: int) -> None:
         seed_generators(self.seed, self.fit, self.step, use, device=self.device)
 
+    def _unchecked(self) -> Convergence:
+        return Convergence(self.settings, learns=bool(self.learned))
+
     def _start(self) -> None:
-        """Put the guide where this fit starts."""
-        self.step, self.rate = 0, self.settings.learning_rate
-        self.elbo, self.half_variance, self.running, self.converged = [], [], True, False
+        """Put the guide where this fit starts: the first as it is, if it is initialised, the others anew."""
+        self.step, self.rate, self.running = 0, self.settings.learning_rate, True
+        self.convergence = self._unchecked()
         self._set(self.first)
         self._seed(0)
-        if self.fit > 0 and not self.guide.initialised:
+        if self.fit > 0:
             self.guide.renew()
         if not self.guide.initialised:
             self.guide.initialise(*self.args, **self.kwargs)
@@ -114,7 +113,7 @@ class VIRun:
         self.clipped_step = ClippedStep(adam(parameters, rate=self.rate), clip=self.settings.clip)
 
     def _train(self, bar: Any) -> None:
-        while not self.enough:
+        while not self.convergence.ends(self.step):
             self.history.compile_seconds += self.objective.prepare(self.settings.batch_size)
             self._seed(1)
             self._step()
@@ -123,24 +122,17 @@ class VIRun:
             bar.update(1)
             if self.step % LOOK_EVERY == 0:
                 self._look()
-            if self.step % CHECK_EVERY == 0 or self.step in (self.settings.half, self.settings.steps):
+            if self.convergence.is_due(self.step):
                 self._seed(2)
                 self._check()
-                bar.set_postfix_str(f"ELBO {self.elbo[-1]:.3f}, half variance {self.half_variance[-1]:.4f}")
+                bar.set_postfix_str(str(self.convergence))
                 if self.checkpoint.is_due:
                     self._save()
 
-    @property
-    def enough(self) -> bool:
-        """Whether to end this fit."""
-        near = self.step == self.settings.half and self.half_variance[-1] <= NEAR * self.settings.tolerance
-        return self.converged or near or self.step >= self.settings.steps
-
     def _step(self) -> None:
-        loss = self.objective.loss(self.settings.batch_size)
         self.clipped_step.optimizer.zero_grad()
-        loss.backward()
-        self.clipped_step(self.settings.schedule(self.step))
+        self.objective.backward(self.settings.batch_size)
+        self.clipped_step(self.convergence.rate(self.step))
 
     def _look(self) -> None:
         """Read from the device whether steps can still be taken; go back and slow down if not."""
@@ -162,28 +154,21 @@ class VIRun:
         self.clipped_step.skipped.zero_()
 
     def _check(self) -> None:
-        weights = self.objective.weights(CHECK_DRAWS)
-        wanted = self.settings.tolerance * (NEAR if self.step == self.settings.half else 1)
-        if float(weights.var() / 2) <= wanted:  # which rare, heavy weights can feign
-            weights = self.objective.weights(FINAL_DRAWS)
-        elbo, half_variance = float(weights.mean()), float(weights.var() / 2)
-        if math.isfinite(elbo):
+        self.convergence.check(self.step, self.objective.weights)
+        if math.isfinite(self.convergence.elbo[-1]):
             self.good = self._state()
-        self.elbo.append(elbo)
-        self.half_variance.append(half_variance)
-        self.converged = half_variance <= self.settings.tolerance and psis(weights).khat < MOST_KHAT
 
     def _finish(self) -> None:
         """Compare this fit with the best before, and go on to the next."""
         self._count_skipped()
-        if not math.isfinite(self.elbo[-1]):
+        if not math.isfinite(self.convergence.elbo[-1]):
             self._set(self.good)
         self._seed(3)
         bound = float(self.objective.weights(FINAL_DRAWS).mean())
         if not self.best or bound > self.history.best_bound:
             self.best = self._state()
-            self.history.elbo, self.history.half_variance = self.elbo, self.half_variance
-            self.history.converged = self.converged
+            for name in ("elbo", "half_variance", "converged"):
+                setattr(self.history, name, getattr(self.convergence, name))
         self.history.bounds.append(bound)
         self.fit += 1
         self.running, self.done = False, self.fit == self.settings.restarts
@@ -215,7 +200,7 @@ class VIRun:
             "state": self._state(),
             "step": self.clipped_step.state(),
             "history": vars(self.history),
-            "checks": (self.elbo, self.half_variance),
+            "checks": self.convergence.state(),
             "weights": (self.first, self.best, self.good),
             "progress": tuple(getattr(self, name) for name in PROGRESS),
         }
@@ -235,7 +220,7 @@ class VIRun:
             setattr(self, name, value)
         self._set(state["state"])
         self.history = VIHistory(**state["history"])
-        self.elbo, self.half_variance = state["checks"]
+        self.convergence.load(state["checks"])
         self.first, self.best, self.good = (
             {name: value.to(self.device) for name, value in weights.items()} for weights in state["weights"]
         )

@@ -17,20 +17,23 @@ class VISettings:
 
     Args:
         steps: at most so many steps of Adam after the Gaussian start, for each restart; the second half only
-            where half the variance of the log-weights is then above five tolerances.
+            if half the variance of the log-weights is then above five tolerances. If it is below already
+            after s steps, the first half is cut to 2 s steps, or 400.
         batch_size: draws a step.
         learning_rate: Adam's, warmed up over 2 % of the first half of the steps, then on a cosine down to
             1 %; in the second half likewise from half of it.
         clip: bound of the gradient's norm.
         tolerance: nats; a fit stops early when half the variance of the log-weights, about the distance
-            to the posterior where it is small, is below, and their k̂ is below 0.7.
-        restarts: independent fits, of which the one with the best bound is kept.
+            to the posterior when it is small, is below, and their k̂ is below 0.7. If the model has parameters
+            of its own, it stops half way at the earliest, and when the bound no longer rises.
+        restarts: independent fits, of which the one with the best bound is kept. The first goes on from the
+            guide as it is; the others start anew.
         path_gradient: whether to hold q's parameters fixed inside log q, which takes the flow's inverse;
             False for flows whose inverse is slow, such as inverse autoregressive ones.
         compile: whether `torch.compile` makes one graph of the flow's part of a step, drawing and scoring, or
             the name of the backend that does it. See `fit_vi`.
         seed: of everything random; None takes one from torch's global generator.
-        progress: whether to show a bar, where tqdm is installed.
+        progress: whether to show a bar, if tqdm is installed.
         checkpoint_every: seconds between two checkpoints.
     """
 
@@ -57,11 +60,12 @@ class VISettings:
         """How many steps the first half has."""
         return (self.steps + 1) // 2
 
-    def schedule(self, step: int) -> float:
-        """Return the share of the learning rate that `step` takes."""
-        if step < self.half:
-            return cosine(step / self.half)
-        return 0.5 * cosine((step - self.half) / (self.steps - self.half))
+    def schedule(self, step: int, half: int | None = None) -> float:
+        """Return the share of the learning rate that `step` takes if the first half has `half` steps."""
+        half = half or self.half
+        if step < half:
+            return cosine(step / half)
+        return 0.5 * cosine((step - half) / (self.steps - half))
 
 
 @dataclass
@@ -69,7 +73,7 @@ class VIHistory:
     """What `fit_vi` saw, in nats; one entry a check, every 100 steps and half way, of the fit that was kept.
 
     Attributes:
-        elbo: the evidence lower bound, from 2,000 draws, or 10,000 where the fit may have converged.
+        elbo: the evidence lower bound, from 2,000 draws, or 10,000 if the fit may have converged.
         half_variance: half the variance of the log-weights log p(x, z) − log q(z).
         bounds: each restart's last bound.
         steps: steps taken, over all restarts.

@@ -10,7 +10,7 @@ from torch import nn
 import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, DRegELBO, JitPathELBO, PathELBO, fit_vi
 from pyro_flows.infer.guides import start
-from pyro_flows.infer.vi.objective import Objective
+from pyro_flows.infer.guides.bound import Bound
 
 LOG_Z = float(dist.Normal(0.0, 2**0.5).log_prob(torch.tensor(1.0)) - torch.tensor(2.0).log())
 
@@ -96,7 +96,7 @@ def test_modes_change_the_other_layers_only():
 def test_a_residual_flows_fixed_twin_leaves_its_power_iterations():
     flow = pf.families.residual(2, depth=1, hidden=(4,))
     density = lambda u: -u.square().sum(-1)  # noqa: E731
-    objective = Objective(density, flow, dist.Normal(torch.zeros(2), 1.0).to_event(1), path_gradient=True)
+    objective = Bound(density, flow, dist.Normal(torch.zeros(2), 1.0).to_event(1), path_gradient=True)
     noise = torch.randn(5, 2)
     u, _ = objective.drawn(noise)
     before = {name: buffer.clone() for name, buffer in flow.named_buffers()}

@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, VISettings, fit_vi
 from pyro_flows.infer.guides import start
-from pyro_flows.infer.vi import vi_run
+from pyro_flows.infer.vi import convergence
 
 from ...training.test_compiled import STRUCTURE, differ
 from ...training.test_resume import kept_checkpoints
@@ -18,7 +18,7 @@ from ...training.test_resume import kept_checkpoints
 @pytest.fixture(autouse=True)
 def _small_and_exact(monkeypatch):
     monkeypatch.setattr(start, "STEPS", 20)
-    monkeypatch.setattr(vi_run, "CHECK_EVERY", 5)
+    monkeypatch.setattr(convergence, "CHECK_EVERY", 5)
     torch._dynamo.reset()
     counters.clear()
     torch.set_default_dtype(torch.float64)
@@ -71,15 +71,22 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.parametrize("norm", [pf.transforms.BatchNorm, pf.transforms.ActNorm])
-def test_layers_that_watch_the_draws_are_not_compiled(norm):
+def test_layers_that_depend_on_the_batch_elsewhere_compile_in_a_guide(norm):
     def normed(dim):
         return pf.real_nvp(dim, depth=2, hidden=(8,), norm=norm)
 
-    eager, _ = fit(normed)
+    (eager, _), (guide, _) = (fit(normed, compile=compiled) for compiled in (False, STRUCTURE))
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not differ(eager, guide, 1e-9)
+
+
+def test_what_cannot_be_compiled_runs_eagerly():
+    def saving(dim):
+        return pf.save_memory(couplings(dim))
+
     with pytest.warns(UserWarning, match=r"without torch\.compile: .*") as caught:
-        guide, _ = fit(normed, compile=STRUCTURE)
+        fit(saving, compile=STRUCTURE)
     assert [w.filename for w in caught] == [__file__]
-    assert not differ(eager, guide)
 
 
 def test_what_compile_may_be():
