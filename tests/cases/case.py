@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyro.distributions as dist
 import torch
@@ -93,6 +94,11 @@ class Case:
         perturb(transform, seed, self.scale)
         return transform.to(device(), dtype).train(training)
 
+    @cached_property
+    def example(self) -> FlowTransform:
+        """A transform to look at and to evaluate, not to change: building takes time."""
+        return self.build()
+
     def noise(self, transform: FlowTransform, batch=(5,), dtype=torch.float32) -> Tensor:
         """A base-side tensor, in the transform's domain."""
         noise = torch.randn((*batch, *self.event), dtype=dtype).to(device())  # the same on every device
@@ -100,7 +106,7 @@ class Case:
 
     def data_event(self) -> tuple[int, ...]:
         """The shape of an event on the data side."""
-        return tuple(self.build().forward_shape(self.event))
+        return tuple(self.example.forward_shape(self.event))
 
     def context_of(self, batch=(5,), dtype=torch.float32) -> Tensor | None:
         if self.context is None:

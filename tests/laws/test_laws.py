@@ -24,7 +24,7 @@ LATE_IMPORT = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is de
 
 def _applies(law, case) -> bool:
     about = laws.ABOUT.get(law)
-    return law.__name__ not in case.outside and (about is None or about(case.build()))
+    return law.__name__ not in case.outside and (about is None or about(case.example))
 
 
 def _is_slow(law, name, case) -> bool:
