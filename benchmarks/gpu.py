@@ -119,7 +119,7 @@ def attempt(run: Callable[[], object]) -> str:
     return f"{found:,.0f}" if isinstance(found, float) else str(found)
 
 
-def row(name: str, library: str, seconds: float) -> list[str]:
+def row(name: str, library: str, seconds: float, *, compiled: bool) -> list[str]:
     model, dim, batch = made(name, library)
     x = torch.randn(batch, dim, device="cuda")
     step = trainer(model, x)
@@ -138,7 +138,10 @@ def row(name: str, library: str, seconds: float) -> list[str]:
     cells = [name, library, f"{model.num_parameters:,}", attempt(lambda: waits(step)), f"{peak:.0f}"]
     cells.append(attempt(lambda: per_second(step, seconds)))
     cells.append(attempt(lambda: per_second(captured(trainer(made(name, library)[0], x)), seconds)))
-    cells.append(attempt(lambda: per_second(trainer(made(name, library)[0], x, compiled=True), seconds)))
+    if compiled:
+        cells.append(attempt(lambda: per_second(trainer(made(name, library)[0], x, compiled=True), seconds)))
+    else:
+        cells.append("")
     cells.append(attempt(lambda: per_second(sample, seconds) * batch))
     return cells
 
@@ -170,6 +173,7 @@ def main() -> None:
         "--libraries", nargs="+", default=["ours", "ours_in_pyro", "nflows", "normflows", "zuko"]
     )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--no-compiled", dest="compiled", action="store_false", help="compile nothing")
     given = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("expected a CUDA device; found none")
@@ -185,7 +189,10 @@ def main() -> None:
             if library not in known:
                 continue
             try:
-                print("| " + " | ".join(row(name, library, given.seconds)) + " |", flush=True)
+                print(
+                    "| " + " | ".join(row(name, library, given.seconds, compiled=given.compiled)) + " |",
+                    flush=True,
+                )
             except MissingPeer as error:
                 print(error, flush=True)
             except RuntimeError as error:  # tensors that a library keeps on the CPU
