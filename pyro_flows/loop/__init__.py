@@ -1,1 +1,1 @@
-"""What every training loop needs: compiling, checkpoints, reproducible random numbers, progress."""
+"""What training loops share: a clipped step, schedule, settings, checkpoints, seeds, compiling, progress."""

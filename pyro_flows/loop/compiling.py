@@ -21,14 +21,14 @@ __all__ = ["Compiled"]
 class Compiled:
     """A function of tensors in one compiled graph with its gradient; as it is if that fails.
 
-    `prepare` compiles it for tensors like those it is shown; a failure, or later a call that would have
-    to be compiled anew, warns and says why, and from then on the function runs eagerly.
+    `prepare` compiles it for tensors of the shapes it is given. After a failure, or a later call that would
+    have to be compiled anew, a warning says why and the function runs eagerly from then on.
 
     Args:
         function: a plain function, without default arguments, that returns a tensor or several.
-        module: what `function` has its parameters and buffers from.
+        module: holds the parameters and buffers that `function` uses.
         backend: a backend of `torch.compile`, or True for its default.
-        still: whether a function that moves parameters or buffers counts as one that fails.
+        still: whether to run eagerly if the function changes parameters or buffers.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Compiled:
 
 
 def _of_its_own(function: Any) -> FunctionType:
-    """Return the function with a code object of its own: compiled graphs are kept, and counted, by it."""
+    """Return the function with a new code object, since torch keeps and counts compiled graphs by it."""
     code = function.__code__.replace()
     return FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
 
 
 @contextmanager
 def _restored(module: nn.Module) -> Iterator[Callable[[], bool]]:
-    """Give parameters and buffers back their values; yield a function that tells whether any has moved."""
+    """Restore parameters and buffers at the end; yield a function that tells whether any has changed."""
     modules = list(module.modules())
     buffers = [dict(m._buffers) for m in modules]  # compiled code may put others in their place
     tensors = [*module.parameters(), *module.buffers()]
@@ -121,7 +121,7 @@ def _restored(module: nn.Module) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the compiler says of its own code's age."""
+    """Silence the compiler's deprecation warnings, which are about its own code."""
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", kind)

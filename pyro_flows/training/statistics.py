@@ -48,7 +48,7 @@ def update_statistics(
 def update(
     transform: FlowTransform, source: Source, *, at_most: int | None = None, batch_size: int | None = None
 ) -> None:
-    """Set the running statistics inside `transform` from `source`, or `at_most` so many rows of it."""
+    """Set the running statistics inside `transform` from all rows of `source`, or `at_most` of them."""
     if not any(isinstance(m, RunningMoments) for m in transform.modules()):
         return
     rows = torch.arange(len(source))
@@ -74,7 +74,7 @@ def restored_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def in_eval_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode, and its parts back into the modes they had."""
+    """Put a module into eval mode, and at the end all its parts back into their own modes."""
     training = {m for m in module.modules() if m.training}
     module.eval()
     try:
@@ -110,12 +110,12 @@ def _in_call_order(transform: nn.Module, run: Callable[[], Any]) -> list[Running
 
 
 def _arguments(y: Tensor, event_dim: int = 1) -> tuple[Tensor, int]:
-    """Take what `RunningMoments` takes."""
+    """Return the arguments of a call of `RunningMoments`, with its default."""
     return y, event_dim
 
 
 def _set(moments: RunningMoments, run: Callable[[], Any]) -> None:
-    """Run, and set the averages to the moments of everything that came by."""
+    """Call `run`, and set the averages to the moments of all inputs that they saw."""
     count = torch.zeros((), dtype=torch.float64)
     mean, squares = (torch.zeros(moments.mean.shape, dtype=torch.float64) for _ in range(2))
 
