@@ -211,20 +211,38 @@ def test_batch_dimensions_without_a_plate_stay_apart():
     assert result.log_evidence == pytest.approx(exact, abs=0.05)
 
 
-def test_a_model_that_does_not_vectorise_runs_draw_by_draw():
+def sums(x):
+    return x.sum()
+
+
+def branches(x):
+    return x.sum() if x.sum().item() > 0 else x.sum() + 0.0
+
+
+@pytest.mark.parametrize(("location", "way"), [(sums, "vmap"), (branches, "loop")])
+def test_a_model_of_one_draw_at_a_time(location, way):
     def model():
         x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
-        pyro.sample("y", dist.Normal(x.sum(), 1.0), obs=torch.tensor(1.0))  # sums over draws too
+        total = pyro.deterministic("total", location(x))
+        pyro.sample("y", dist.Normal(total, 1.0), obs=torch.tensor(1.0))
 
     def guide():
         pyro.sample("x", dist.Normal(torch.full((3,), 0.25), 0.9).to_event(1))
 
-    with pytest.warns(UserWarning, match="alone and .* among others.*running each draw alone"):
+    with (
+        warnings.catch_warnings()
+        if way == "vmap"
+        else pytest.warns(UserWarning, match="every draw runs alone")
+    ):
         result = pf.infer.importance(model, guide, num_samples=400)
     exact = float(dist.Normal(0.0, 2.0).log_prob(torch.tensor(1.0)))
     assert result.log_evidence == pytest.approx(exact, abs=4 * result.log_evidence_error + 0.05)
     assert result.draws["x"].shape == (400, 3)
-    assert result.predicted["y"].shape == (400,)
+    torch.testing.assert_close(result.draws["total"], result.draws["x"].sum(-1))
+    assert result.evaluation.how.way == way
+    predicted = result.predicted["y"]
+    assert predicted.shape == (400,)
+    assert (predicted - result.draws["total"]).std() == pytest.approx(1.0, abs=0.15)
 
 
 def test_a_flow_guide_and_float64():

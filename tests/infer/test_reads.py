@@ -6,7 +6,7 @@ import pytest
 
 import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, VISettings, fit_vi
-from pyro_flows.infer.guides import gaussian
+from pyro_flows.infer.guides import start
 from pyro_flows.infer.vi.vi_run import VIRun
 
 from ..helpers.reads import Reads
@@ -20,7 +20,7 @@ def funnel():
 
 @pytest.mark.parametrize("path_gradient", [True, False])
 def test_steps_of_fit_vi_read_nothing(path_gradient, monkeypatch):
-    monkeypatch.setattr(gaussian, "STEPS", 5)
+    monkeypatch.setattr(start, "STEPS", 5)
     step, reads = VIRun._step, Reads()
 
     def counted(self):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoContinuous, init_to_median
+from pyro.infer.autoguide.guides import prototype_hide_fn
 from torch import Size, Tensor
 from torch.distributions import Transform
 
@@ -18,6 +19,7 @@ from ...transform import FlowTransform
 from ...transforms import Chain
 from ..model.density import unvalidated
 from ..model.latents import Latents
+from ..model.program import is_enumerated
 from ..model.structure import fixed_latents, or_zero
 from .defaults import default_transform
 from .fixed_layers import fix_layers
@@ -78,6 +80,7 @@ class AutoFlow(AutoContinuous):
     """
 
     initialised: Tensor
+    _prototype_hide_fn = staticmethod(lambda msg: prototype_hide_fn(msg) or is_enumerated(msg))
 
     def __init__(
         self,
@@ -149,10 +152,10 @@ class AutoFlow(AutoContinuous):
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         with torch.no_grad(), unvalidated():
+            latents, trace = fixed_latents(self._bare_model[0], self.model, args, kwargs)
             super()._setup_prototype(*args, **kwargs)
             with poutine.block():  # who traces the guide's first call would see the plates twice
                 self._create_plates(*args, **kwargs)
-            latents, trace = fixed_latents(self._bare_model[0], self.model, args, kwargs)
             loc = latents.unconstrain(latents.values(trace))[0]
         given = self._transform[0]
         inner = _inner(given, latents.dim)

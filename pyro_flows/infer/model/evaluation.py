@@ -1,25 +1,22 @@
-"""Draws of a guide with everything that the model says of them, vectorised where the model allows it."""
+"""Draws of a guide with everything that the model says of them."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import pyro
 import torch
-from pyro.poutine import Trace
-from torch import Size, Tensor
+from pyro import poutine
+from torch import Tensor
 
-from .masks import mask_of
-from .program import Program, is_data, is_deterministic, is_latent, plain, samples
-from .shapes import Shapes
+from .guide_draws import GuideDraws
+from .joint import DETERMINISTIC, LIKELIHOOD, PRIOR, Scores
+from .layout import Layout
+from .runs import How, ModelRuns, unvalidated
 
 __all__ = ["Evaluation", "evaluate"]
 
-_PLATE = "_pyro_flows_draws"
 _CHUNK = 1000  # draws that run through the model together
 
 
@@ -27,37 +24,57 @@ _CHUNK = 1000  # draws that run through the model together
 class Evaluation:
     """Draws of a guide, and the model's and guide's log-densities at them.
 
-    Every tensor of a dictionary has shape (draws, *shape in a single run of the model).
+    Every tensor of a dictionary has shape (draws, *shape in a single run), unless said otherwise.
     """
 
     values: dict[str, Tensor]
-    """The model's latent variables."""
+    """The model's latent variables, without the discrete ones that are summed out."""
     deterministic: dict[str, Tensor]
-    """Its `pyro.deterministic` sites."""
+    """Its `pyro.deterministic` sites, and reparameterised ones."""
     log_prior: dict[str, Tensor]
     """Log-densities of the latent variables, over the site's batch shape."""
     log_likelihood: dict[str, Tensor]
-    """Log-densities of the observations, over the site's batch shape; factors too."""
+    """Log-densities of the observations, over the site's batch shape; factors too.
+
+    Observations that depend on a common discrete site which is summed out share one, "y_1, y_2" say.
+    """
     log_q: Tensor
     """Log-density of the guide, of shape (draws,)."""
     observed: dict[str, Tensor]
     """What was observed, without a dimension of draws."""
-    observed_masks: dict[str, Tensor]
-    """For each observed site with a mask, over its batch shape, which observations count at some draw."""
     plates: dict[str, dict[int, str]]
     """For each site, the names of its plates by dimension, −1 the rightmost of the batch shape."""
     event_dims: dict[str, int]
     """For each site, the number of event dimensions."""
-    event_names: dict[str, tuple[str, ...]]
-    """Names of event dimensions, for sites with ``infer={"event_dims": [...]}``."""
+    event_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """For each site, the names of its event dimensions that ``infer={"event_dims": …}`` gives."""
+    observed_masks: dict[str, Tensor] = field(default_factory=dict)
+    """For each observed site under a mask, which elements count: of the batch shape, without draws."""
+    failed: int = 0
+    """The number of draws at which the model raised: they have the density zero."""
+    failure: str | None = None
+    """Where the model raised first, and its own words."""
+    how: How | None = None
+    """How the model ran at many draws, and why."""
+    runs: ModelRuns | None = field(default=None, repr=False, compare=False)
+    """The model's runs, to score or predict at other draws."""
 
     @property
     def log_p(self) -> Tensor:
-        """The model's log p(y, θ), of shape (draws,)."""
+        """The model's log p(y, θ), of shape (draws,), discrete sites summed out."""
         total = torch.zeros_like(self.log_q)
         for part in (*self.log_prior.values(), *self.log_likelihood.values()):
             total = total + part.double().reshape(len(part), -1).sum(-1)
         return total
+
+    @property
+    def raised(self) -> Tensor:
+        """At which draws the model raised, of shape (draws,)."""
+        found = torch.full_like(self.log_q, bool(self.failed), dtype=torch.bool)
+        if self.failed:
+            for part in (*self.log_prior.values(), *self.log_likelihood.values()):
+                found &= (part == -torch.inf).reshape(len(part), -1).all(-1)
+        return found
 
 
 def evaluate(
@@ -70,18 +87,20 @@ def evaluate(
 ) -> Evaluation:
     """Draw from the guide and score the draws under both programs.
 
-    All draws run together under a plate. The first two are scored alone too; where that fails or differs,
-    as for a model that sums over its batch dimensions, a warning is given and every draw runs alone.
+    Draws run together: under a plate, else by `torch.func.vmap`. A few are scored alone too; if both ways
+    fail or differ, a warning is given and every draw runs alone.
 
     Args:
         model: a Pyro model.
-        guide: a guide of all its latent variables.
+        guide: a guide of all its latent variables; discrete ones that it leaves out are summed out, if the
+            model marks them by ``infer={"enumerate": "parallel"}`` or `pyro.infer.config_enumerate`.
         args: positional arguments of both.
         kwargs: keyword arguments of both.
         num_samples: number of draws.
 
     Raises:
-        ValueError: where the guide and the model do not fit, a plate is subsampled, or `num_samples` < 1.
+        ValueError: if the guide and the model do not fit, a plate is subsampled, the model raises at more
+            than half of the draws, or `num_samples` < 1.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -93,122 +112,53 @@ def evaluate(
     """
     if num_samples < 1:
         raise ValueError(f"expected num_samples ≥ 1; got {num_samples}")
-    program = Program(model, guide, args, kwargs or {})
-    program.prepare()
-    with torch.no_grad(), pyro.validation_enabled(False):
-        alone = program.traces(plain)
-        program.check(*alone)
-        shapes = Shapes.of(alone)
-        try:
-            parts = [
-                _together(program, shapes, min(_CHUNK, num_samples - done), check=done == 0)
-                for done in range(0, num_samples, _CHUNK)
-            ]
-        except Exception as error:
-            warnings.warn(
-                f"the model or the guide does not run over many draws at once ({error}); "
-                "running each draw alone, which is slow",
-                stacklevel=3,
-            )
-            parts = [_collect(*program.traces(plain), shapes, None) for _ in range(num_samples)]
-    return _joined(parts)
-
-
-def _together(program: Program, shapes: Shapes, draws: int, *, check: bool) -> Evaluation:
-    def many(fn: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with pyro.plate(_PLATE, draws, dim=-shapes.nesting - 1):
-                return fn(*args, **kwargs)
-
-        return wrapped
-
-    q, p = program.traces(many)
-    result = _collect(q, p, shapes, draws)
-    if check:
-        for i in range(min(2, draws)):
-            _compare(program, q, result, shapes, draws, i)
-    return result
-
-
-def _compare(program: Program, q: Trace, result: Evaluation, shapes: Shapes, draws: int, i: int) -> None:
-    """Raise where draw i scores differently alone."""
-    fixed = q.copy()
-    for name, site in samples(q).items():
-        value = shapes.per_draw(site["value"], shapes.values[name], site["fn"].event_dim, draws)
-        fixed.nodes[name] = site | {"value": value[i]}
-    one = _collect(*program.traces(plain, fixed), shapes, None)
-    for what in ("log_p", "log_q"):
-        expected, got = float(getattr(one, what)), float(getattr(result, what)[i])
-        close = math.isclose(expected, got, rel_tol=1e-4, abs_tol=1e-3)
-        if not (close or (math.isnan(expected) and math.isnan(got))):
-            raise ValueError(f"a draw has {what} {expected:.6g} alone and {got:.6g} among others")
-
-
-def _collect(q: Trace, p: Trace, shapes: Shapes, draws: int | None) -> Evaluation:
-    def value(name: str, site: Mapping[str, Any]) -> Tensor:
-        return shapes.per_draw(site["value"], shapes.values[name], site["fn"].event_dim, draws)
-
-    def log_prob(name: str, site: Mapping[str, Any]) -> Tensor:
-        return shapes.per_draw(site["log_prob"], shapes.batches[name], 0, draws)
-
-    model = samples(p)
-    latent = {name: site for name, site in model.items() if is_latent(site)}
-    data = {name: site for name, site in model.items() if is_data(site)}
-    log_q = torch.stack([shapes.sums(site["log_prob"].double(), draws) for site in samples(q).values()])
-    observed = {}
-    for name, site in data.items():
-        whole = shapes.batches[name] + site["fn"].event_shape
-        if site["value"].numel() == 0:  # a factor has no value
-            continue
-        if _broadcasts(site["value"].shape, whole):
-            observed[name] = site["value"].detach().expand(whole)
+    with poutine.block():
+        guide(*args, **kwargs or {})  # with gradients on: it may set itself up in its first call
+    runs = ModelRuns(model, args, kwargs or {})
+    log_q, values, scores = [], [], []
+    with torch.no_grad(), unvalidated():
+        draws = GuideDraws(guide, args, kwargs or {})
+        _whole("guide", draws.layout)
+        for done in range(0, num_samples, _CHUNK):
+            drawn, log_density = draws(min(_CHUNK, num_samples - done))
+            if not done:
+                runs.prepare(drawn, sites=True)
+                _whole("model", runs.joint.layout)
+                _fits(draws.layout, runs.joint.layout)
+            log_q.append(log_density)
+            values.append(drawn)
+            scores.append(runs.sites(drawn))
+    layout = runs.joint.layout
     return Evaluation(
-        values={name: value(name, site) for name, site in latent.items()},
-        deterministic={name: value(name, site) for name, site in model.items() if is_deterministic(site)},
-        log_prior={name: log_prob(name, site) for name, site in latent.items()},
-        log_likelihood={name: log_prob(name, site) for name, site in data.items()},
-        log_q=log_q.sum(0),
-        observed=observed,
-        observed_masks={
-            name: shapes.per_draw(mask, shapes.batches[name], 0, draws).any(0)
-            for name, site in data.items()
-            if (mask := mask_of(site)) is not None
-        },
-        plates=shapes.plates,
-        event_dims=shapes.event_dims,
-        event_names={
-            name: tuple(site["infer"]["event_dims"])
-            for name, site in model.items()
-            if "event_dims" in site["infer"]
-        },
+        values={name: torch.cat([part[name] for part in values]) for name in layout.latent},
+        deterministic=_group(scores, DETERMINISTIC),
+        log_prior=_group(scores, PRIOR),
+        log_likelihood=_group(scores, LIKELIHOOD),
+        log_q=torch.cat(log_q),
+        observed=layout.observed,
+        plates=layout.plates,
+        event_dims=layout.event_dims,
+        event_names=layout.event_names,
+        observed_masks=layout.observed_masks,
+        failed=runs.failed,
+        failure=None if runs.failure is None else str(runs.failure),
+        how=runs.how,
+        runs=runs,
     )
 
 
-def _broadcasts(shape: Size, wanted: Size) -> bool:
-    """Whether an observation is the same for all draws; one computed from latent variables is larger."""
-    try:
-        return torch.broadcast_shapes(shape, wanted) == wanted
-    except RuntimeError:
-        return False
+def _group(scores: list[Scores], group: str) -> dict[str, Tensor]:
+    return {key[1]: torch.cat([part[key] for part in scores]) for key in scores[0] if key[0] == group}
 
 
-def _joined(parts: list[Evaluation]) -> Evaluation:
-    def joined(group: str) -> dict[str, Tensor]:
-        names = getattr(parts[0], group)
-        return {name: torch.cat([getattr(part, group)[name] for part in parts]) for name in names}
+def _whole(who: str, layout: Layout) -> None:
+    if layout.part:
+        raise ValueError(
+            f"expected the {who} over all data, since weights of a subsample say nothing of the posterior; "
+            f"got {layout.part}"
+        )
 
-    return Evaluation(
-        values=joined("values"),
-        deterministic=joined("deterministic"),
-        log_prior=joined("log_prior"),
-        log_likelihood=joined("log_likelihood"),
-        log_q=torch.cat([part.log_q for part in parts]),
-        observed=parts[0].observed,
-        observed_masks={
-            name: torch.stack([part.observed_masks[name] for part in parts]).any(0)
-            for name in parts[0].observed_masks
-        },
-        plates=parts[0].plates,
-        event_dims=parts[0].event_dims,
-        event_names=parts[0].event_names,
-    )
+
+def _fits(guide: Layout, model: Layout) -> None:
+    if extra := sorted(set(guide.latent) - set(model.latent)):
+        raise ValueError(f"expected a guide of the latent variables only; got also {', '.join(extra)}")

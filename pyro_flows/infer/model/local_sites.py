@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from pyro.distributions.util import sum_rightmost
-from torch import Size, Tensor
-from torch.distributions import Transform, biject_to
+from torch import Tensor
+
+from .packing import PackedSite, length, unpack
 
 __all__ = ["LocalSites"]
-
-
-class _Site(NamedTuple):
-    """How a site's value follows from a slice of the row's vector."""
-
-    name: str
-    shape: Size  # of the slice
-    event_dim: int
-    transform: Transform
 
 
 class LocalSites:
@@ -31,26 +21,21 @@ class LocalSites:
         latent: a trace's latent sites by name; those in no plate are left out.
 
     Raises:
-        ValueError: where the sites in plates are not all in one, at dimension −1, are discrete, or there is
-            none.
+        ValueError: if there is no site in a plate, one is discrete, or they are not all in one plate, at
+            dimension −1.
     """
 
     def __init__(self, latent: Mapping[str, Any]) -> None:
         local = {name: site for name, site in latent.items() if _frames(site)}
         self.frame = _only_frame(local)
-        self.sites = [_site(site) for site in local.values()]
-        self.dim = sum(math.prod(site.shape) for site in self.sites)
+        self.sites = [PackedSite.of(site, lead=1) for site in local.values()]
+        self.dim = length(self.sites)
 
     def unpacked(self, vectors: Tensor) -> Iterator[tuple[str, Tensor, Tensor, int]]:
         """Yield name, value, log|det du/dx| and event_dim of each site, from vectors u, (*batch, d)."""
-        start = 0
-        for name, shape, event_dim, transform in self.sites:
-            stop = start + math.prod(shape)
-            part = vectors[..., start:stop].reshape(vectors.shape[:-1] + shape)
-            value = transform(part)
-            log_det = transform.log_abs_det_jacobian(part, value)
-            yield name, value, -sum_rightmost(log_det, log_det.dim() - vectors.dim() + 1), event_dim
-            start = stop
+        for site, value, log_det in unpack(self.sites, vectors):
+            density = vectors.new_zeros(vectors.shape[:-1]) if log_det is None else -log_det
+            yield site.name, value, density, site.event_dim
 
 
 def _frames(site: Mapping[str, Any]) -> list[Any]:
@@ -66,11 +51,3 @@ def _only_frame(local: Mapping[str, Any]) -> Any:
     if any(plates != first for plates in found.values()) or len(first) > 1 or first[0][1] != -1:
         raise ValueError(f"expected local sites in one and the same plate, at dimension −1; got {found}")
     return _frames(next(iter(local.values())))[0]
-
-
-def _site(site: Mapping[str, Any]) -> _Site:
-    fn, value = site["fn"], site["value"]
-    if fn.support.is_discrete:
-        raise ValueError(f"expected continuous local sites; got the discrete {site['name']!r}")
-    transform = biject_to(fn.support)
-    return _Site(site["name"], transform.inv(value).shape[1:], fn.event_dim, transform)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from pyro.distributions import Independent, MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
-from torch import Tensor
+from torch import Size, Tensor
+
+from .program import Site
 
 __all__ = ["mask_of"]
 
 
-def mask_of(site: Mapping[str, Any]) -> Tensor | None:
-    """Return where a site's log-density counts, of the log-density's shape; None without a mask.
+def mask_of(site: Site, shape: Size) -> Tensor | None:
+    """Return where a site's log-density counts, of its shape; None without a mask.
 
     An event of which a part is masked counts.
 
     Args:
-        site: a sample site of a trace with log-densities.
+        site: a sample site of a trace.
+        shape: that of its log-density.
     """
     masks = [] if site["mask"] is None else [torch.as_tensor(site["mask"])]
     fn, events = site["fn"], 0
@@ -32,7 +32,7 @@ def mask_of(site: Mapping[str, Any]) -> Tensor | None:
         fn = fn.base_dist
     if not masks:
         return None
-    found = torch.ones_like(site["log_prob"], dtype=torch.bool)
+    found = torch.ones(shape, dtype=torch.bool, device=site["value"].device)
     for mask in masks:
         found = found & mask.to(found.device)
     return found

@@ -1,50 +1,90 @@
-"""Running a model with its guide, and telling their sites apart."""
+"""Telling a model's sample sites apart: latent, enumerated, observed, deterministic."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro import poutine
-from pyro.distributions.util import sum_rightmost
+from pyro.distributions import Delta, ExpandedDistribution, Independent, MaskedDistribution
 from pyro.poutine import Trace
 from pyro.poutine.uncondition_messenger import UnconditionMessenger
-from pyro.poutine.util import prune_subsample_sites, site_is_subsample
-from torch.distributions import constraints
+from pyro.poutine.util import site_is_subsample
 
-__all__ = ["Program", "Wrapper", "is_data", "is_deterministic", "is_latent", "plain", "predictive", "samples"]
+__all__ = [
+    "Site",
+    "how_to_sum_out",
+    "is_data",
+    "is_deterministic",
+    "is_enumerated",
+    "is_latent",
+    "is_point",
+    "predictive",
+    "samples",
+]
 
-Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 Site = Mapping[str, Any]
 
-
-def plain(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `fn` itself, to run it for one draw."""
-    return fn
+_WRAPPERS = (ExpandedDistribution, Independent, MaskedDistribution, torch.distributions.Independent)
 
 
 def samples(trace: Trace) -> dict[str, dict[str, Any]]:
-    """Return the sample sites by name."""
+    """Return the sample sites by name, without those that choose a subsample."""
     nodes = trace.nodes.items()
     return {name: site for name, site in nodes if site["type"] == "sample" and not site_is_subsample(site)}
 
 
 def is_deterministic(site: Site) -> bool:
-    """Whether it is a `pyro.deterministic`."""
-    return bool(site["infer"].get("_deterministic", False))
+    """Whether its value is computed: `pyro.deterministic`, a reparameterised site, ``Delta(v), obs=v``."""
+    return bool(site["infer"].get("_deterministic", False)) or (
+        site["is_observed"] and _is_at_its_point(site)
+    )
 
 
 def is_latent(site: Site) -> bool:
-    """Whether it is a latent variable."""
-    auxiliary = site["infer"].get("is_auxiliary", False)
-    return not (site["is_observed"] or auxiliary or is_deterministic(site))
+    """Whether it is a latent variable, discrete ones included."""
+    return not (site["is_observed"] or site["infer"].get("is_auxiliary", False) or is_deterministic(site))
 
 
 def is_data(site: Site) -> bool:
     """Whether it is observed, a factor included."""
     return site["is_observed"] and not is_deterministic(site)
+
+
+def is_enumerated(site: Site) -> bool:
+    """Whether it is a discrete latent site that the model says to sum out."""
+    return (
+        is_latent(site) and site["infer"].get("enumerate") == "parallel" and site["fn"].has_enumerate_support
+    )
+
+
+def how_to_sum_out(name: str) -> str:
+    """Return what to add to an error about a discrete site."""
+    return (
+        f": to sum the discrete site {name!r} out of the model, mark it by "
+        "infer={'enumerate': 'parallel'}, or wrap the model by pyro.infer.config_enumerate"
+    )
+
+
+def is_point(site: Site) -> bool:
+    """Whether its distribution is a point mass."""
+    return isinstance(_unwrapped(site["fn"]), Delta)
+
+
+def _unwrapped(fn: Any) -> Any:
+    while isinstance(fn, _WRAPPERS):
+        fn = fn.base_dist
+    return fn
+
+
+def _is_at_its_point(site: Site) -> bool:
+    """Whether its distribution is a point mass at the very tensor that it has as value."""
+    fn, value = _unwrapped(site["fn"]), site["value"]
+    if not isinstance(fn, Delta) or not isinstance(value, torch.Tensor):
+        return False
+    if fn.v is value:
+        return True
+    return fn.v.numel() > 0 and value.numel() > 0 and fn.v.data_ptr() == value.data_ptr()
 
 
 class _Unobserved(UnconditionMessenger):
@@ -58,65 +98,3 @@ class _Unobserved(UnconditionMessenger):
 def predictive(model: Callable[..., Any]) -> Callable[..., Any]:
     """Return a model that draws its observations."""
     return _Unobserved()(model)
-
-
-def _bound(site: dict[str, Any]) -> None:
-    """Give values outside a bounded support the density zero; unvalidated, some get a plausible one."""
-    support = site["fn"].support
-    while isinstance(support, type(constraints.real_vector)):
-        support = support.base_constraint
-    if support.event_dim == 0 and support is not constraints.real and not is_deterministic(site):
-        inside = sum_rightmost(~support.check(site["value"]), site["fn"].event_dim) == 0
-        site["log_prob"] = torch.where(inside, site["log_prob"], -torch.inf)
-
-
-@dataclass(frozen=True)
-class Program:
-    """A model, its guide, and what both are called with.
-
-    To be run without Pyro's validation, so that NaN comes back as such and not as an error in some of the
-    draws.
-    """
-
-    model: Callable[..., Any]
-    guide: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-    def prepare(self) -> None:
-        """Call the guide once, with gradients on: it may set itself up in its first call."""
-        with poutine.block():
-            self.guide(*self.args, **self.kwargs)
-
-    def traces(self, wrapper: Wrapper, fixed: Trace | None = None) -> tuple[Trace, Trace]:
-        """Return the traces of guide and model, with log-densities; `fixed` has the guide's draws."""
-        guide, model = wrapper(self.guide), wrapper(self.model)
-        if fixed is not None:
-            guide = poutine.replay(guide, trace=fixed)
-        with poutine.block():
-            q = poutine.trace(guide).get_trace(*self.args, **self.kwargs)
-            p = poutine.trace(poutine.replay(model, trace=q)).get_trace(*self.args, **self.kwargs)
-        q, p = prune_subsample_sites(q), prune_subsample_sites(p)
-        q.compute_log_prob()
-        p.compute_log_prob()
-        for site in samples(p).values():
-            _bound(site)
-        return q, p
-
-    def check(self, q: Trace, p: Trace) -> None:
-        """Raise a ValueError where the traces do not fit each other, or are of a part of the data."""
-        for trace, who in ((q, "guide"), (p, "model")):
-            for site in samples(trace).values():
-                for frame in site["cond_indep_stack"]:
-                    if frame.full_size not in (None, frame.size):
-                        raise ValueError(
-                            f"expected the {who} over all data, since weights of a subsample say nothing of "
-                            f"the posterior; got {frame.size} of {frame.full_size} in plate {frame.name!r}"
-                        )
-        guided = {name for name, site in samples(q).items() if not site["is_observed"]}
-        latent = {name for name, site in samples(p).items() if is_latent(site)}
-        if missing := sorted(latent - guided):
-            raise ValueError(f"expected a guide of every latent variable; got none for {', '.join(missing)}")
-        own = {name for name, site in samples(q).items() if is_latent(site)}
-        if extra := sorted(own - latent):
-            raise ValueError(f"expected a guide of the latent variables only; got also {', '.join(extra)}")

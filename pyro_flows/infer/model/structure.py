@@ -11,7 +11,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import biject_to
 
-from .density import trace_at
+from .joint import trace_at
 from .latents import Latents
 
 __all__ = ["fixed_latents", "or_zero"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..model.evaluation import Evaluation, evaluate
-from ..model.prediction import predict
+from ..model.runs import ModelRuns
 from .psis import Smoothed, psis
 
 __all__ = ["Importance", "importance"]
@@ -42,11 +42,24 @@ class Importance:
         """Draws of the observed sites given each of the draws, of shape (draws, …); none without a sampler.
 
         Raises:
-            ValueError: if the result holds no model.
+            ValueError: if the result is not from `importance`.
         """
-        if self.model is None:
-            raise ValueError("expected a result that holds its model, to predict; got none")
-        return predict(self.model, self.evaluation.values, self.args, self.kwargs)
+        return self._runs.predictions(self.evaluation.values | self.discrete)
+
+    @cached_property
+    def discrete(self) -> dict[str, Tensor]:
+        """Draws, given each of the draws, of the discrete sites that were summed out, of shape (draws, …).
+
+        Raises:
+            ValueError: if the result is not from `importance`.
+        """
+        return self._runs.discrete(self.evaluation.values) if self._runs.joint.layout.enumerated else {}
+
+    @property
+    def _runs(self) -> ModelRuns:
+        if self.evaluation.runs is None:
+            raise ValueError("expected a result of pyro_flows.infer.importance; got one that holds no model")
+        return self.evaluation.runs
 
     @property
     def draws(self) -> dict[str, Tensor]:
@@ -142,15 +155,21 @@ class Importance:
         """Return mean and standard deviation of every latent variable and deterministic site.
 
         Args:
-            corrected: whether by the smoothed weights, or of the guide's own draws.
+            corrected: whether by the smoothed weights, or of the guide's own draws, without those at which
+                the model raised.
         """
         weights = self.smoothed.log_weights.exp()
+        raised = self.evaluation.raised
         if not corrected:
-            weights = torch.full_like(weights, 1 / len(weights))
+            kept = (~raised).to(weights)
+            weights = kept / kept.sum()
         means, sds = {}, {}
         for name, value in self.draws.items():
             x = value.double()
-            w = weights.to(x.device).reshape(-1, *[1] * (x.dim() - 1))
+            ones = [1] * (x.dim() - 1)
+            # Deterministic values are NaN where the model raised.
+            x = torch.where(raised.to(x.device).reshape(-1, *ones), 0.0, x)
+            w = weights.to(x.device).reshape(-1, *ones)
             means[name] = (w * x).sum(0)
             sds[name] = (w * (x - means[name]).square()).sum(0).sqrt()
         return means, sds

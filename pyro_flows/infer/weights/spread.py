@@ -60,7 +60,7 @@ def spread_out(result: Importance, factors: Sequence[float]) -> list[SpreadOut]:
     if len(u) == 0:
         return []
     middle = u.median(0).values
-    density = LogDensity(result.model, latents, result.args, result.kwargs)
+    density = LogDensity(result.model, latents, result.args, result.kwargs, runs=result.evaluation.runs)
     found = []
     for factor in factors:
         moved = middle + factor * (u - middle)

@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_refused():
     for model, message in (
         (none, "expected a model with latent sites inside a plate"),
         (two_plates, "expected local sites in one and the same plate"),
-        (discrete, "expected continuous local sites; got the discrete 'k'"),
+        (discrete, "expected continuous latent sites; got the discrete 'k'"),
     ):
         with pytest.raises(ValueError, match=message):
             amortised(model)(Y)

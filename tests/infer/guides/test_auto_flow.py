@@ -308,19 +308,19 @@ def test_the_density_agrees_with_pyro():
         torch.testing.assert_close(found, trace.log_prob_sum() + log_det[i], atol=1e-4, rtol=1e-4)
 
 
-def test_a_model_that_does_not_broadcast_runs_in_a_loop():
+def test_a_model_of_one_draw_runs_by_vmap():
     def model():
         x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
-        pyro.sample("y", dist.Normal(x.sum(), 1.0), obs=torch.tensor(1.0))  # sums over particles too
+        pyro.sample("y", dist.Normal(x.sum(), 1.0), obs=torch.tensor(1.0))  # would sum over draws too
 
     guide = ready(model)
     density = LogDensity(model, guide.latents, (), {})
     u = torch.randn(5, 3)
-    with pytest.warns(UserWarning, match="does not broadcast"):
-        found = density(u)
+    found = density(u)
     likelihood = dist.Normal(u.sum(-1), 1.0).log_prob(torch.tensor(1.0))
     wanted = dist.Normal(0.0, 1.0).log_prob(u).sum(-1) + likelihood
     torch.testing.assert_close(found, wanted)
+    assert density.how.way == "vmap"
 
 
 def test_flat_priors_that_cannot_be_sampled():

@@ -70,7 +70,7 @@ def test_a_list_of_a_flow_and_pyros_guide_estimates_the_evidence():
     for _ in range(150):
         svi.step()
     result = importance(hierarchy, guide, num_samples=4000)
-    assert result.log_evidence == pytest.approx(LOG_Z, abs=0.15)
+    assert result.log_evidence == pytest.approx(LOG_Z, abs=0.2)
     assert result.gap < 0.7  # the mean and the effects are correlated, which two guides cannot tell
 
 

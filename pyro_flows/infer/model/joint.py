@@ -1,0 +1,312 @@
+"""A model's log-joint at given values of its latent sites: of one draw, or of many that lie under a plate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import infer_discrete
+from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import _DIM_ALLOCATOR
+from torch import Tensor
+
+from .enumeration import Enumerate, Term, summed_out
+from .layout import Layout
+from .program import predictive, samples
+from .scoring import log_density
+
+__all__ = ["DETERMINISTIC", "LIKELIHOOD", "PRIOR", "Joint", "ModelFailure", "Scores", "trace_at"]
+
+PRIOR, LIKELIHOOD, DETERMINISTIC = "log_prior", "log_likelihood", "deterministic"
+Scores = dict[tuple[str, str], Tensor]  # by group and site
+_PLATE = "_pyro_flows_draws"
+
+
+class ModelFailure(Exception):
+    """The model raised `error`; `place` says where."""
+
+    def __init__(self, error: Exception, place: str) -> None:
+        words = str(error).strip().split("\n")[0]
+        super().__init__(f"{type(error).__name__} {place}: {words}")
+        self.error, self.place = error, place
+
+
+class _Given(Messenger):
+    """Gives latent sites their values, and remembers where the model is."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+        self.entered: str | None = None
+        self.left: str | None = None
+
+    def _pyro_sample(self, msg: Any) -> None:
+        name = self.entered = msg["name"]
+        if not msg["is_observed"] and name in self.values:
+            msg["value"] = self.values[name]
+            msg["done"] = True
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self.left = msg["name"]
+
+    @property
+    def place(self) -> str:
+        """Where the model is, in words."""
+        if self.entered is None:
+            return "before its first site"
+        return f"{'after' if self.left == self.entered else 'at'} the site {self.entered!r}"
+
+
+class ValueDoesNotFit(ValueError):
+    """A latent site has another shape than the value it is given."""
+
+
+class _Fitting(_Given):
+    """Refuses values of a shape that the site does not have."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        super()._pyro_sample(msg)
+        if msg["done"] and msg["name"] in self.values:
+            wanted, got = msg["fn"].shape(), msg["value"].shape
+            fits = len(got) <= len(wanted) and all(
+                a in (1, b) for a, b in zip(reversed(got), reversed(wanted), strict=False)
+            )
+            if not fits:
+                raise ValueDoesNotFit(
+                    f"expected a model in which {msg['name']!r} has shape {tuple(got)}, as the guide has it; "
+                    f"got {tuple(wanted)}: other data must not change the shapes of latent sites"
+                )
+
+
+class _Total(_Given):
+    """Adds up the log-densities of all sites, over all dimensions but the draws'."""
+
+    def __init__(self, values: Mapping[str, Tensor], nesting: int | None) -> None:
+        super().__init__(values)
+        self.nesting = nesting
+        self.total: Tensor | float = 0.0
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if type(msg["fn"]).__name__ != "_Subsample" and not msg["infer"].get("_deterministic"):
+            if not msg["is_observed"] and msg["name"] not in self.values:
+                raise ValueError(f"expected a value of every latent site; got none of {msg['name']!r}")
+            self.total = self.total + _summed(log_density(msg), self.nesting)
+        self.left = msg["name"]
+
+
+def _summed(log_prob: Tensor, nesting: int | None) -> Tensor:
+    if nesting is None or log_prob.dim() <= nesting:  # of one draw, or the same for all
+        return log_prob.sum()
+    return log_prob.flatten(1).sum(-1) if log_prob.dim() > 1 else log_prob  # the draws lie first
+
+
+def trace_at(model: Callable[..., Any], values: Mapping[str, Tensor], args: Any, kwargs: Any) -> Trace:
+    """Return a trace of the model with the given values of its latent sites, Pyro's argument checks off.
+
+    Raises:
+        ModelFailure: if the model raises.
+        ValueDoesNotFit: if a latent site has another shape than its value.
+    """
+    given = _Fitting(values)
+    with pyro.validation_enabled(False), poutine.block(), _named(given), given:
+        return poutine.trace(model).get_trace(*args, **kwargs)
+
+
+@contextmanager
+def _named(given: _Given) -> Iterator[None]:
+    """Say where in the model an exception was raised."""
+    try:
+        yield
+    except ValueDoesNotFit:
+        raise
+    except Exception as error:
+        raise ModelFailure(error, given.place) from error
+
+
+class Joint(NamedTuple):
+    """A model, what it is called with, and what its sites look like in a single run.
+
+    Its methods take the latent sites' values: of shape (draws, 1 …, *plates, *event) for `draws` of them that
+    run under one plate, or (*plates, *event) if `draws` is None, for a single one. To be run without Pyro's
+    argument checks.
+    """
+
+    model: Callable[..., Any]
+    args: Any
+    kwargs: Mapping[str, Any]
+    layout: Layout
+
+    @classmethod
+    def at(cls, model: Callable[..., Any], args: Any, kwargs: Any, values: Mapping[str, Tensor]) -> Joint:
+        """Look at a single run with the given values.
+
+        Raises:
+            ModelFailure: if the model raises.
+        """
+        joint = cls(model, args, kwargs, Layout.of(trace_at(model, values, args, kwargs)))
+        if not joint.layout.enumerated:
+            return joint
+        with pyro.validation_enabled(False):
+            return joint._replace(layout=joint._with_terms(values))
+
+    def _with_terms(self, values: Mapping[str, Tensor]) -> Layout:
+        """Return the layout with the shapes and plates of log-densities that several sites share."""
+        layout = self.layout
+        trace = self._trace(values, None, enumerated=True)
+        terms = {label(term.names): term for term in self._split(trace).values()}
+        return replace(
+            layout,
+            batches=layout.batches | {name: term.log_density.shape for name, term in terms.items()},
+            plates=layout.plates | {name: term.plates for name, term in terms.items()},
+            event_dims=layout.event_dims | {name: 0 for name in terms if name not in layout.event_dims},
+            dependent=tuple(
+                name
+                for name in layout.deterministic
+                if trace.nodes[name]["value"].shape != layout.values[name]
+            ),
+        )
+
+    def observing_the_same(self, values: Mapping[str, Tensor]) -> Joint:
+        """Leave out of the layout's observations what is another value at these values: it was computed."""
+        nodes = trace_at(self.model, values, self.args, self.kwargs).nodes
+        kept = {
+            name: value
+            for name, value in self.layout.observed.items()
+            if nodes[name]["value"].detach().expand(value.shape).equal(value)
+        }
+        return self._replace(layout=replace(self.layout, observed=kept))
+
+    @contextmanager
+    def _running(self, given: _Given, draws: int | None) -> Iterator[None]:
+        # Plates outside of us, such as an ELBO's own particles, do not reach in here.
+        outer, _DIM_ALLOCATOR._stack = _DIM_ALLOCATOR._stack, []
+        try:
+            with _named(given), given, self._plate(draws):
+                yield
+        finally:
+            _DIM_ALLOCATOR._stack = outer
+
+    def _plate(self, draws: int | None) -> AbstractContextManager[Any]:
+        if draws is None:
+            return nullcontext()
+        plate: AbstractContextManager[Any] = pyro.plate(_PLATE, draws, dim=-self.layout.nesting - 1)
+        return plate
+
+    def total(self, values: Mapping[str, Tensor], draws: int | None = None) -> Tensor:
+        """Return log p(values, data), discrete sites summed out, of shape (draws,), or ()."""
+        nesting = None if draws is None else self.layout.nesting
+        if self.layout.enumerated:
+            terms = summed_out(self._trace(values, draws, enumerated=True))
+            total = torch.stack([_summed(term.log_density, nesting).expand(draws or ()) for term in terms])
+            return total.sum(0)
+        score = _Total(values, nesting)
+        with poutine.block(), self._running(score, draws):
+            self.model(*self.args, **self.kwargs)
+        if not isinstance(score.total, Tensor):
+            raise ValueError("expected a model with at least one sample site; got none")
+        return score.total
+
+    def sites(self, values: Mapping[str, Tensor], draws: int | None = None) -> Scores:
+        """Return log-densities and deterministic values, site by site, of shape (draws, *single), or single.
+
+        Observed sites that depend on a common discrete site share one log-likelihood, with its sum.
+        """
+        scores: Scores = {}
+        trace = self._trace(values, draws, enumerated=bool(self.layout.enumerated))
+        if self.layout.enumerated:
+            scores |= {key: term.log_density for key, term in self._split(trace).items()}
+        else:
+            for name, site in samples(trace).items():
+                if (group := self._group(name)) is not None:
+                    scores[group, name] = log_density(site)
+        for name in self.layout.deterministic:
+            if name not in self.layout.dependent:
+                scores[DETERMINISTIC, name] = trace.nodes[name]["value"]
+        if draws is None:
+            return scores
+        return {key: self._per_draw(key, score, draws) for key, score in scores.items()}
+
+    def predictions(self, values: Mapping[str, Tensor], draws: int | None = None) -> dict[str, Tensor]:
+        """Return draws of the observed sites, discrete sites being among `values`."""
+        given, layout = _Given(values), self.layout
+        with poutine.block(), self._running(given, draws):
+            trace = poutine.trace(predictive(self.model)).get_trace(*self.args, **self.kwargs)
+        found = {}
+        for name in layout.data:
+            if name in layout.factors:
+                continue
+            value, shape = trace.nodes[name]["value"], layout.whole(name)
+            if draws is None:
+                found[name] = value.expand(shape)
+            else:
+                found[name] = layout.per_draw(value, shape, layout.event_dims[name], draws)
+        return found
+
+    def discrete(self, values: Mapping[str, Tensor], draws: int | None = None) -> dict[str, Tensor]:
+        """Return draws of the discrete sites that are summed out, from their posterior given `values`."""
+        layout = self.layout
+
+        def under() -> None:
+            with self._plate(draws):
+                self.model(*self.args, **self.kwargs)
+
+        given = poutine.condition(under, data=dict(values))
+        with poutine.block(), self._running(_Given({}), None), poutine.trace() as tracer:
+            infer_discrete(given, first_available_dim=self._first_free(draws))()
+        found = {}
+        for name in layout.enumerated:
+            value, shape = tracer.trace.nodes[name]["value"], layout.values[name]
+            if draws is None:
+                found[name] = value.reshape(shape)
+            else:
+                found[name] = layout.per_draw(value, shape, layout.event_dims[name], draws)
+        return found
+
+    def _trace(self, values: Mapping[str, Tensor], draws: int | None, *, enumerated: bool) -> Trace:
+        summing = Enumerate(self._first_free(draws)) if enumerated else nullcontext()
+        with poutine.block(), summing, poutine.trace() as tracer, self._running(_Given(values), draws):
+            self.model(*self.args, **self.kwargs)
+        trace: Trace = tracer.trace
+        return trace
+
+    def _first_free(self, draws: int | None) -> int:
+        return -self.layout.nesting - (1 if draws is None else 2)
+
+    def _group(self, name: str) -> str | None:
+        if name in self.layout.data:
+            return LIKELIHOOD
+        return PRIOR if name in self.layout.latent or name in self.layout.weighted else None
+
+    def _split(self, trace: Trace) -> dict[tuple[str, str], Term]:
+        """Return log-prior and log-likelihood of a trace with enumerated sites, term by term."""
+        found = {}
+        priors = [term for term in summed_out(trace, self.layout.data) if term.names]
+        for term in summed_out(trace):
+            data = tuple(name for name in term.names if name in self.layout.data)
+            if not data:
+                continue
+            likelihood = term.log_density
+            for prior in priors:
+                if set(prior.names) <= set(term.names):
+                    likelihood = likelihood - prior.over(term.plates)
+            found[LIKELIHOOD, label(data)] = Term(data, likelihood, term.plates)
+        for prior in priors:
+            found[PRIOR, label(prior.names)] = prior
+        return found
+
+    def _per_draw(self, key: tuple[str, str], score: Tensor, draws: int) -> Tensor:
+        group, name = key
+        if group == DETERMINISTIC:
+            return self.layout.per_draw(score, self.layout.values[name], self.layout.event_dims[name], draws)
+        return self.layout.per_draw(score, self.layout.batches[name], 0, draws)
+
+
+def label(names: tuple[str, ...] | list[str]) -> str:
+    """Return what several sites that share one log-density are called."""
+    return ", ".join(names) if len(names) < 4 else f"{names[0]}, …, {names[-1]}"

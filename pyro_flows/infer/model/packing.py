@@ -1,0 +1,107 @@
+"""Latent sites as slices of an unconstrained vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from pyro.distributions.util import sum_rightmost
+from torch import Size, Tensor
+from torch.distributions import Transform, biject_to, constraints
+
+from .program import Site, how_to_sum_out
+
+__all__ = ["PackedSite", "length", "unpack"]
+
+_IDENTITY = biject_to(constraints.real)
+
+
+class PackedSite(NamedTuple):
+    """How a site's value x follows from a slice of a vector u."""
+
+    name: str
+    shape: Size
+    """Of x."""
+    unconstrained: Size
+    """Of the slice."""
+    event_dim: int
+    """Of x."""
+    transform: Transform
+    elementwise: bool
+
+    @classmethod
+    def of(cls, site: Site, lead: int = 0) -> PackedSite:
+        """Describe a site of a trace.
+
+        Args:
+            site: a latent sample site.
+            lead: the number of leading dimensions that the vectors have too, such as a plate's.
+
+        Raises:
+            ValueError: if it is discrete.
+        """
+        fn, name, value = site["fn"], site["name"], site["value"]
+        if fn.support.is_discrete:
+            raise ValueError(
+                f"expected continuous latent sites; got the discrete {name!r}{how_to_sum_out(name)}"
+            )
+        transform = biject_to(fn.support)
+        inner = fn.support
+        while isinstance(inner, constraints.independent):
+            inner = inner.base_constraint
+        unconstrained = transform.inv(value).shape
+        if isinstance(inner, type(constraints.real)):
+            transform = _IDENTITY
+        elementwise = inner.event_dim == 0
+        return cls(name, value.shape[lead:], unconstrained[lead:], fn.event_dim, transform, elementwise)
+
+    @property
+    def length(self) -> int:
+        """The slice's length."""
+        return math.prod(self.unconstrained)
+
+    def log_det(self, u: Tensor, x: Tensor, batch_dim: int) -> Tensor | None:
+        """Return log|det dx/du| over the first `batch_dim` dimensions; None if it is zero."""
+        if self.transform is _IDENTITY:
+            return None
+        log_det = self.transform.log_abs_det_jacobian(u, x)
+        total: Tensor = sum_rightmost(log_det, log_det.dim() - batch_dim)
+        return total
+
+    def same_support(self, other: PackedSite, like: Tensor) -> bool:
+        """Whether another site has the same support, as far as its bijection tells."""
+        if self.transform is _IDENTITY:
+            return True
+        probe = torch.linspace(-1, 1, self.length, dtype=like.dtype, device=like.device)
+        probe = probe.reshape(self.unconstrained)
+        return torch.allclose(self.transform(probe), other.transform(probe))
+
+
+def length(sites: Sequence[PackedSite]) -> int:
+    """Return the length of the vector."""
+    return sum(site.length for site in sites)
+
+
+def unpack(
+    sites: Sequence[PackedSite], u: Tensor, nesting: int = 0
+) -> Iterator[tuple[PackedSite, Tensor, Tensor | None]]:
+    """Yield each site, its value x and log|det dx/du| (None if zero), from vectors u.
+
+    Args:
+        sites: in the order of their slices.
+        u: of shape (*batch, d).
+        nesting: the least number of dimensions between batch and event in a value; those missing are of
+            size 1.
+    """
+    start = 0
+    batch = u.shape[:-1]
+    for site in sites:
+        stop = start + site.length
+        missing = nesting + site.event_dim - len(site.shape) if nesting else 0
+        shape = Size([1] * missing) + site.unconstrained if missing > 0 else site.unconstrained
+        part = u[..., start:stop].reshape(batch + shape)
+        value = site.transform(part)
+        yield site, value, site.log_det(part, value, len(batch))
+        start = stop

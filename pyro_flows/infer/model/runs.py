@@ -1,0 +1,391 @@
+"""Running a model at many draws: under one plate, else by `torch.func.vmap`, else one by one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from torch import Tensor
+
+from .joint import DETERMINISTIC, Joint, ModelFailure, Scores
+from .program import how_to_sum_out
+
+__all__ = ["How", "ModelRuns", "fixed_seed", "unvalidated"]
+
+Values = Mapping[str, Tensor]
+Body = Callable[..., Any]
+PLATE, VMAP, LOOP = "plate", "vmap", "loop"
+_SIZES = (
+    5,
+    7,
+    11,
+    13,
+    17,
+    19,
+    23,
+)  # of the two batches of a check, none of them a plate's or an event's size
+_COMPARED = 3  # draws that run alone too
+_SITES = 2  # of them whose sites are compared one by one
+_LOOKS = 30  # draws, among which some at which the model has a density are looked for
+_SEEDS = 5
+
+
+class How(NamedTuple):
+    """How a model runs at many draws."""
+
+    way: str
+    """"plate", "vmap" or "loop"."""
+    reason: str
+    """Why, in words."""
+
+    def __str__(self) -> str:
+        return f"{_WORDS[self.way]}, since {self.reason}"
+
+
+_WORDS = {
+    PLATE: "all draws run together under a plate",
+    VMAP: "all draws run together by torch.func.vmap",
+    LOOP: "every draw runs alone, which is slow",
+}
+
+
+class ModelRuns:
+    """A model's log-joint at many values of its latent sites, of shape (draws, *site) each.
+
+    `prepare` chooses the way, by comparing two batches with single runs; after it `how` says which and why,
+    `random` whether the log-joint varies from run to run, `redrawn` whether it does so without a subsample.
+    `failed` counts the draws at which the model raised so far, and `failure` is the first of them.
+
+    Args:
+        model: a Pyro model.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+    """
+
+    def __init__(self, model: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> None:
+        self.model, self.args, self.kwargs = model, args, kwargs
+        self.how: How | None = None
+        self.random = self.redrawn = self._draws_numbers = False
+        self.sure = False  # whether a finite density was seen when the way was chosen
+        self.failed = 0
+        self.failure: ModelFailure | None = None
+        self._joint: Joint | None = None
+
+    @property
+    def joint(self) -> Joint:
+        """The log-joint, with the layout of a single run."""
+        if self._joint is None:
+            raise ValueError("expected model runs that are prepared; got none yet")
+        return self._joint
+
+    @torch.no_grad()
+    def prepare(self, values: Values, *, sites: bool = False) -> None:
+        """Look at single runs of the model, and choose how draws run together.
+
+        Args:
+            values: some draws, different from each other.
+            sites: whether site-by-site scores and deterministic sites are to agree too, not the total only.
+
+        Raises:
+            ValueError: if the model raises at all draws, or `values` do not fit its latent sites.
+        """
+        with unvalidated():
+            rows, scores, finite = self._rows(values)
+            if self._draws_numbers or not sites:
+                self._look_for_randomness(_row(rows, 0), scores[0])
+            body: Body = self.joint.total
+            alone: Any = scores
+            if sites:
+                self._joint = self.joint.observing_the_same(_row(rows, -1))
+                body = self.joint.sites
+                alone = self._seeded(LOOP, body, {name: value[:_SITES] for name, value in rows.items()})
+
+            def differs(way: str) -> str | None:
+                for size in self._sizes():
+                    batch = {n: x[torch.arange(size, device=x.device) % len(x)] for n, x in rows.items()}
+                    if reason := self._differs(way, body, batch, alone):
+                        return reason
+                return None
+
+            if (unlike := differs(PLATE)) is None:
+                how = How(PLATE, "that scores them as single runs do")
+            elif (unmapped := differs(VMAP)) is None:
+                how = How(VMAP, f"under a plate {unlike}")
+            else:
+                how = How(LOOP, f"under a plate {unlike}, and under vmap {unmapped}")
+                warnings.warn(
+                    f"the model does not run at many draws at once: {how}. Let it take batch dimensions on "
+                    "the left of every latent's shape, or do without .item() and `if` on tensors",
+                    stacklevel=2,
+                )
+        self.how = how
+        self.sure = finite
+
+    @property
+    def nesting(self) -> int:
+        """How many dimensions a plate of draws wants between the draws and a value's event; 0 without one."""
+        return self.joint.layout.nesting if self.how is not None and self.how.way == PLATE else 0
+
+    def total(self, values: Values) -> Tensor:
+        """Return log p(values, data) of shape (draws,); −∞ at draws at which the model raises."""
+        found: Tensor = self._guarded(self.joint.total, values)
+        return found
+
+    def sites(self, values: Values) -> Scores:
+        """Return log-densities and deterministic values by site; −∞ and NaN if the model raises at a draw."""
+        found: Scores = self._guarded(self.joint.sites, self._known(values))
+        return found
+
+    def predictions(self, values: Values) -> dict[str, Tensor]:
+        """Return draws of the observed sites, (draws, …); none if the model cannot draw them."""
+        try:
+            return self._drawn(self.joint.predictions, values)
+        except ModelFailure as failure:
+            if isinstance(failure.error, NotImplementedError):
+                return {}
+            raise failure.error from failure
+
+    def discrete(self, values: Values) -> dict[str, Tensor]:
+        """Return draws of the discrete sites that are summed out, given the others, (draws, …)."""
+        return self._drawn(self.joint.discrete, values)
+
+    def _drawn(self, body: Body, values: Values) -> dict[str, Tensor]:
+        with torch.no_grad(), unvalidated():
+            values = self._known(values)
+            if self.how is not None and self.how.way != LOOP:
+                try:
+                    found: dict[str, Tensor] = self._apply(self.how.way, body, values, "different")
+                    return found
+                except Exception as error:
+                    if isinstance(error, ModelFailure) and isinstance(error.error, NotImplementedError):
+                        raise
+            # Each draw alone, since not everything that can be scored by vmap can be drawn so.
+            parts: list[dict[str, Tensor] | None] = []
+            failure = None
+            for i in range(_count(values)):
+                try:
+                    parts.append(body(_row(values, i)))
+                except ModelFailure as error:
+                    failure = error
+                    parts.append(None)
+            good = next((part for part in parts if part is not None), None)
+            if good is None:
+                raise failure or ValueError("expected at least one draw; got none")
+            blank = {name: torch.zeros_like(value) for name, value in good.items()}
+            return _stacked([blank if part is None else part for part in parts])
+
+    def _rows(self, values: Values) -> tuple[dict[str, Tensor], Tensor, bool]:
+        """Return a few draws at which the model runs, their scores, and whether these are finite."""
+        good: list[tuple[int, Tensor]] = []
+        spare: list[tuple[int, Tensor]] = []
+        raised = 0
+        if not values:
+            _missing(Joint.at(self.model, self.args, self.kwargs, {}), {})
+            raise ValueError("expected a model with latent sites; got none")
+        device = next(iter(values.values())).device
+        for i in range(min(_count(values), _LOOKS)):
+            row = _row(values, i)
+            try:
+                if self._joint is None:
+                    joint = Joint.at(self.model, self.args, self.kwargs, row)
+                    _missing(joint, row)
+                    self._joint = joint
+                with fixed_seed(device):
+                    before = _generator_states(device)
+                    score = self._joint.total(row)
+                    drew = any(not a.equal(b) for a, b in zip(before, _generator_states(device), strict=True))
+                    self._draws_numbers |= drew
+            except ModelFailure as failure:
+                self.failure, raised = self.failure or failure, raised + 1
+                continue
+            (good if bool(score.isfinite()) else spare).append((i, score))
+            if len(good) == _COMPARED:
+                break
+        if not good and not spare:
+            cause = None if self.failure is None else self.failure.error
+            raise ValueError(f"the model raised at all of {raised} draws, first {self.failure}") from cause
+        places, scores = zip(*(good or spare[:_COMPARED]), strict=True)
+        known = self._known(values)
+        rows = {name: value[torch.tensor(places, device=value.device)] for name, value in known.items()}
+        return rows, torch.stack(scores), bool(good)
+
+    def _known(self, values: Values) -> dict[str, Tensor]:
+        return {name: value for name, value in values.items() if name in self.joint.layout.values}
+
+    def _look_for_randomness(self, row: Values, score: Tensor) -> None:
+        again = [self.joint.total(row)]  # with other numbers, be they torch's or not
+        for seed in range(1, _SEEDS) if self._draws_numbers else ():
+            with fixed_seed(score.device, seed):
+                again.append(self.joint.total(row))
+        self.random = any(not _close(other, score) for other in again)
+        self.redrawn = self.random and self.joint.layout.part is None
+
+    def _sizes(self) -> list[int]:
+        layout = self.joint.layout
+        taken = {
+            size for shapes in (layout.values, layout.batches) for shape in shapes.values() for size in shape
+        }
+        free = [size for size in _SIZES if size not in taken]
+        return (free or list(_SIZES))[:2]
+
+    def _seeded(self, way: str, body: Body, values: Values) -> Any:
+        with fixed_seed(next(iter(values.values())).device):
+            if way != LOOP:
+                return self._apply(way, body, values)
+            parts = []
+            for i in range(_count(values)):
+                with fixed_seed(next(iter(values.values())).device):
+                    parts.append(body(_row(values, i)))
+            return _stacked(parts)
+
+    def _differs(self, way: str, body: Body, batch: Values, wanted: Any) -> str | None:
+        """Say how the draws of a batch differ from the same draws alone; None if they do not."""
+        try:
+            found = self._seeded(way, body, batch)
+        except Exception as error:
+            words = error if isinstance(error, ModelFailure) else f"{type(error).__name__}: {error}"
+            return f"it raises {str(words).splitlines()[0]}"
+        if isinstance(wanted, Tensor):
+            wanted, found = {("", "their log-densities"): wanted}, {("", "their log-densities"): found}
+        for key, alone in wanted.items():
+            together = found.get(key)
+            if together is None or together.shape[1:] != alone.shape[1:] or len(together) != _count(batch):
+                return f"{key[1]} have another shape than in single runs"
+            if not self.random and not _close(together[: len(alone)], alone):
+                return f"{key[1]} differ from those of single runs"
+        return None
+
+    def _apply(self, way: str, body: Body, values: Values, randomness: str = "same") -> Any:
+        count = _count(values)
+        if way == PLATE and count > 1:
+            return body(self.joint.layout.arrange(values), count)
+        if way == VMAP and count > 1:
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", "There is a performance drop"
+                )  # beside one by one it's none
+                return torch.func.vmap(body, randomness=randomness)(dict(values))
+        return _stacked([body(_row(values, i)) for i in range(count)])
+
+    def _guarded(self, body: Body, values: Values) -> Any:
+        if self.how is None:
+            raise ValueError("expected model runs that are prepared; got none yet")
+        try:
+            return self._apply(self.how.way, body, values)
+        except Exception as error:
+            count = _count(values)
+            failures: list[Exception] = []
+            parts = self._halved(body, values, error, failures, count)
+        first = failures[0] if failures else None
+        if 2 * len(failures) > count:
+            cause = first.error if isinstance(first, ModelFailure) else first
+            raise ValueError(
+                f"the model raised at {len(failures)} of {count} draws or more, first {first}"
+            ) from cause
+        if failures:
+            self._tell(failures, count)
+        return _filled(parts)
+
+    def _halved(
+        self, body: Body, values: Values, error: Exception, failures: list[Exception], total: int
+    ) -> list[Any]:
+        """Return the scores of each half; a number stands for so many draws at which the model raises."""
+        count = _count(values)
+        if count == 1:
+            failures.append(error)
+            return [1]
+        parts: list[Any] = []
+        for half in (slice(0, count // 2), slice(count // 2, count)):
+            if 2 * len(failures) > total:
+                break
+            some = {name: value[half] for name, value in values.items()}
+            try:
+                parts.append(self._apply(self.how.way if self.how else LOOP, body, some))
+            except Exception as raised:
+                parts += self._halved(body, some, raised, failures, total)
+        return parts
+
+    def _tell(self, failures: list[Exception], count: int) -> None:
+        first = failures[0]
+        if self.failed == 0:
+            warnings.warn(
+                f"the model raised at {len(failures)} of {count} draws, which count as density zero; "
+                f"first {first}",
+                stacklevel=4,
+            )
+        self.failed += len(failures)
+        if self.failure is None and isinstance(first, ModelFailure):
+            self.failure = first
+
+
+def _missing(joint: Joint, row: Values) -> None:
+    """Raise a ValueError if a latent site has no value."""
+    missing = [name for name in joint.layout.latent if name not in row]
+    if missing:
+        hint = "" if missing[0] not in joint.layout.discrete else how_to_sum_out(missing[0])
+        raise ValueError(
+            f"expected a guide of every latent variable; got none for {', '.join(missing)}{hint}"
+        )
+
+
+def _count(values: Values) -> int:
+    return len(next(iter(values.values())))
+
+
+def _row(values: Values, i: int) -> dict[str, Tensor]:
+    return {name: value[i] for name, value in values.items()}
+
+
+def _stacked(parts: list[Any]) -> Any:
+    if isinstance(parts[0], Tensor):
+        return torch.stack(parts)
+    return {key: torch.stack([part[key] for part in parts]) for key in parts[0]}
+
+
+def _filled(parts: list[Any]) -> Any:
+    """Join scores; a number stands for so many draws at which the model raised."""
+    good = next(part for part in parts if not isinstance(part, int))
+    if isinstance(good, Tensor):
+        return torch.cat(
+            [good.new_full((part,), -torch.inf) if isinstance(part, int) else part for part in parts]
+        )
+    found = {}
+    for key, like in good.items():
+        fill = torch.nan if key[0] == DETERMINISTIC else -torch.inf
+        blanks = [
+            like.new_full((part, *like.shape[1:]), fill) if isinstance(part, int) else part[key]
+            for part in parts
+        ]
+        found[key] = torch.cat(blanks)
+    return found
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    if not a.is_floating_point():
+        return a.equal(b)
+    tolerance = (1e-3 if a.dtype == torch.float32 else 1e-6) * (1 + b.abs())
+    return bool((((a - b).abs() <= tolerance) | ~(a.isfinite() | b.isfinite())).all())
+
+
+def _generator_states(device: torch.device) -> list[Tensor]:
+    states = [torch.random.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+@contextmanager
+def fixed_seed(device: torch.device, seed: int = 0) -> Iterator[None]:
+    """Draw the same random numbers each time; the caller's generators are given back as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Switch Pyro's argument checks off: a third of a small model's time."""
+    with pyro.validation_enabled(False):
+        yield
