@@ -136,6 +136,7 @@ def _score(options: argparse.Namespace) -> None:
     rows = 0
 
     def scored() -> Iterator[pd.DataFrame]:
+        """Yield the scores of some rows at a time, and add them up."""
         import pandas as pd
 
         nonlocal rows
@@ -172,6 +173,7 @@ def _sample(options: argparse.Namespace) -> None:
         raise InputError(f"{options.model}: expected {needed} and no other")
 
     def drawn() -> Iterator[pd.DataFrame]:
+        """Yield some rows at a time."""
         if options.given:
             for frame in read_in_parts(options.given, texts=model.texts, at_once=ROWS_AT_ONCE):
                 try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Size, Tensor
 from torch.distributions import constraints
-from torch.special import ndtr, ndtri
+from torch.special import ndtri
 
 from ..transform import FlowTransform
-from .normal import log_normal
+from .normal import log_normal, ndtr
 
 __all__ = ["Cells"]
 

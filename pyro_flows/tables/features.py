@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.special import ndtr, ndtri
+from torch.special import ndtri
 
 from .column import Column
+from .normal import ndtr
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -64,7 +64,7 @@ class Kind:
 
     @property
     def is_density(self) -> bool:
-        """Whether values have a density, where they are not listed."""
+        """Whether values have a density, if they are not listed."""
         return not (self.is_listed or self.is_whole)
 
     @classmethod

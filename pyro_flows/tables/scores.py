@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..elementwise.spline import rational_quadratic
+from .normal import ndtr
 from .values import Array
 
 __all__ = ["Scores"]
@@ -181,5 +182,5 @@ def _ndtri(p: Any) -> Any:
 
 
 def _ndtr(z: Array) -> Array:
-    result: Array = torch.special.ndtr(torch.as_tensor(z, dtype=torch.float64)).numpy()
+    result: Array = ndtr(torch.as_tensor(z, dtype=torch.float64)).numpy()
     return result

@@ -77,7 +77,7 @@ def plain(series: pd.Series, unit: str | None = None) -> tuple[Array, Array]:
     Numbers come as int64 or float64, dates as int64 counts of `unit` since 1970, all else as objects.
 
     Raises:
-        TypeError: if numbers are complex, or there are no dates where a unit is given.
+        TypeError: if numbers are complex, or there are no dates but a unit is given.
         ValueError: if a number is infinite.
     """
     import pandas as pd

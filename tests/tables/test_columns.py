@@ -8,6 +8,7 @@ import torch
 
 from pyro_flows.tables import Kind, Schema
 from pyro_flows.tables.column import Column
+from pyro_flows.tables.normal import ndtr
 
 G = np.random.default_rng(0)
 COUNT = 400
@@ -72,9 +73,9 @@ def column_of(series, kind=None):
 
 
 def middle(lower, upper):
-    a, b = torch.special.ndtr(lower), torch.special.ndtr(upper)
+    a, b = ndtr(lower), ndtr(upper)
     flip = lower > 0
-    mean = torch.where(flip, torch.special.ndtr(-lower) + torch.special.ndtr(-upper), a + b) / 2
+    mean = torch.where(flip, ndtr(-lower) + ndtr(-upper), a + b) / 2
     between = torch.where(flip, -torch.special.ndtri(mean), torch.special.ndtri(mean))
     return torch.where(upper - lower < 1e-6, (lower + upper) / 2, between)
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_flows.tables.normal import log_mass, log_normal, squeezed, widened
+from pyro_flows.tables.normal import log_mass, log_normal, ndtr, squeezed, widened
 from pyro_flows.tables.scores import Scores
 
 DRAWS = {
@@ -106,3 +106,10 @@ def test_the_mass_of_an_interval_is_exact_in_both_tails():
     torch.testing.assert_close(mass[[0, 3, 4]].exp(), torch.tensor([0.5, 0.5, 1.0], dtype=torch.float64))
     assert float(mass[1]) == float(mass[2])
     assert -185 < float(mass[1]) < -184
+
+
+@pytest.mark.parametrize(("dtype", "far"), [(torch.float32, -13.0), (torch.float64, -37.0)])
+def test_the_distribution_function_is_exact_far_below_zero(dtype, far):
+    z = torch.linspace(far, 3, 50, dtype=dtype)
+    torch.testing.assert_close(ndtr(z).log(), torch.special.log_ndtr(z), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(torch.special.ndtri(ndtr(z)), z, rtol=1e-4, atol=1e-4)
