@@ -113,7 +113,8 @@ class Layout:
     def whole(self, name: str) -> Size:
         """Return the shape of a site's batch and event."""
         value = self.values[name]
-        return self.batches[name] + value[len(value) - self.event_dims[name] :]
+        # The batch is that of the score, which rows share if they depend on a common site that is summed out.
+        return torch.broadcast_shapes(self.batches[name] + value[len(value) - self.event_dims[name] :], value)
 
     def arrange(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return values of shape (draws, *site) with ones between: the draws lie left of all plates."""
