@@ -38,6 +38,6 @@ def test_the_readmes_lines_draw_and_score_once():
     counted(pf.diagnostics.to_arviz, result)
     importance, report, loo, arviz, again = counts
     assert (loo, again) == (0, 0)
-    assert report <= 9  # draws spread to three widths, and a check that they run together
-    assert arviz <= 2  # predictions
-    assert importance + report + arviz <= 18
+    assert report <= 7  # a trace, and draws spread to three widths, a few of them first
+    assert arviz <= 1  # predictions
+    assert importance + report + arviz <= 30  # 34 when each line drew and scored anew

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..model.density import LogDensity, trace_at
+from ..model.density import LogDensity
+from ..model.joint import trace_at
 from ..model.latents import Latents
 from .importance import Importance
 from .psis import Smoothed, psis
 
 __all__ = ["SpreadOut", "spread_out"]
+
+_TRIED = 50  # draws
 
 
 class SpreadOut(NamedTuple):
@@ -40,18 +44,19 @@ def spread_out(result: Importance, factors: Sequence[float]) -> list[SpreadOut]:
     see. In many dimensions these weights are too uneven to say anything; their k̂ tells.
 
     Args:
-        result: from `importance`, with its model.
-        factors: each s > 0.
+        result: from `importance`.
+        factors: each s > 0, increasing.
 
     Returns:
-        What each factor shows; nothing if the result has no model, or a latent site is discrete.
+        What each factor shows; nothing from the first on at which the model raises at more than a tenth of
+        the draws, nor if the result holds no model, or a latent site is discrete.
     """
-    if result.model is None:
+    draws, runs = result.evaluation.values, result.evaluation.runs
+    if runs is None:
         return []
-    draws = result.evaluation.values
     first = {name: value[0] for name, value in draws.items()}
     try:
-        latents = Latents(trace_at(result.model, first, result.args, result.kwargs))
+        latents = Latents(trace_at(runs.model, first, runs.args, runs.kwargs))
     except ValueError:
         return []
     u, log_det = latents.unconstrain({site.name: draws[site.name] for site in latents.sites})
@@ -60,13 +65,32 @@ def spread_out(result: Importance, factors: Sequence[float]) -> list[SpreadOut]:
     if len(u) == 0:
         return []
     middle = u.median(0).values
-    density = LogDensity(result.model, latents, result.args, result.kwargs, runs=result.evaluation.runs)
+    density = LogDensity(runs.model, latents, runs.args, runs.kwargs, runs=runs)
     found = []
     for factor in factors:
         moved = middle + factor * (u - middle)
-        smoothed = psis(density(moved) - log_q + latents.dim * math.log(factor))
+        if (log_p := _scored(density, moved)) is None:
+            break
+        smoothed = psis(log_p - log_q + latents.dim * math.log(factor))
         found.append(SpreadOut(factor, smoothed, *_ratio(moved, smoothed, u)))
     return found
+
+
+def _scored(density: LogDensity, moved: Tensor) -> Tensor | None:
+    """Return the log-density of draws that may lie far out; None if the model raises at too many of them.
+
+    Draws at which it raises are found one by one, so a few are tried first.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the model raises
+        try:
+            before = density.failed
+            tried = density(moved[:_TRIED])
+            if density.failed - before > _TRIED / 10:
+                return None
+            return torch.cat([tried, density(moved[_TRIED:])])
+        except ValueError:  # at most of them
+            return None
 
 
 def _ratio(moved: Tensor, smoothed: Smoothed, u: Tensor) -> tuple[Tensor, Tensor]:
