@@ -156,17 +156,14 @@ def _draws(
         return found
     if isinstance(found, Importance):
         picks = found.resampled_indices(num_samples)
-        return {
-            name: value[picks.to(value.device)]
-            for name, value in (found.draws | getattr(found, "discrete", {})).items()
-        }
+        return {name: value[picks.to(value.device)] for name, value in (found.draws | found.discrete).items()}
     if not callable(found):
         raise TypeError(
             "expected posterior to return a guide, a result of importance or a dictionary; "
             f"got {type(found).__name__}"
         )
     result = importance(model, found, *args, num_samples=num_samples, **kwargs)
-    return result.draws | getattr(result, "discrete", {})
+    return result.draws | result.discrete
 
 
 def _ranked(name: str, truth: Tensor, draws: Tensor) -> list[tuple[str, int]]:

@@ -37,16 +37,17 @@ class Moments:
 
 def moments(result: Importance) -> Moments:
     """Return the moments of a result's draws."""
-    weights = result.smoothed.log_weights.exp()[:, None].cpu()
+    kept = ~result.evaluation.raised.cpu()  # deterministic values are NaN where the model raised
+    weights = result.smoothed.log_weights.exp().cpu()[kept, None]
     n = len(weights)
     latent = result.evaluation.values
-    draws = {name: value for name, value in result.draws.items() if value.numel()}
-    x = torch.cat([value.detach().double().cpu().reshape(n, -1) for value in draws.values()], 1)
+    draws = {name: value.detach().cpu()[kept] for name, value in result.draws.items() if value.numel()}
+    x = torch.cat([value.double().reshape(n, -1) for value in draws.values()], 1)
     # A deterministic site may be a difference that is zero but for the rounding of larger numbers.
-    scale = max((float(value.detach().abs().double().median()) for value in latent.values()), default=0.0)
+    scale = max((float(draws[name].abs().double().median()) for name in latent if name in draws), default=0.0)
     floors = []
     for name, value in draws.items():
-        size = value.detach().double().abs().cpu().reshape(n, -1).median(0).values
+        size = value.double().abs().reshape(n, -1).median(0).values
         eps = torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
         floors.append(_ROUNDING * eps * (size if name in latent else size.clamp(min=scale)))
     own_mean, mean = x.mean(0), (weights * x).sum(0)

@@ -36,9 +36,10 @@ def judge(result: Importance) -> Verdict:
     verdict = _weights(result)
     if verdict.moments is not None and (part := missed(result)) is not None:
         verdict = Verdict(BAD, [part], verdict.moments, missed=True)
-    if failed := getattr(result.evaluation, "failed", 0):
+    if failed := result.evaluation.failed:
         draws = f"{failed:,} of {len(result.log_weights):,} draws"
-        verdict.reasons.append(f"the model raised at {draws}, which count as draws of density zero")
+        first = f"; first {result.evaluation.failure.splitlines()[0]}" if result.evaluation.failure else ""
+        verdict.reasons.append(f"the model raised at {draws}, which count as draws of density zero{first}")
     return verdict
 
 

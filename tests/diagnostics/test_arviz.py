@@ -10,7 +10,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
 import pyro_flows as pf
@@ -56,16 +55,6 @@ def weighed(model, guide, *args, num_samples=60, **kwargs):
     return pf.infer.importance(model, guide, *args, num_samples=num_samples, **kwargs)
 
 
-def fit(model, guide, *args, steps=200, lr=0.05):
-    pyro.clear_param_store()
-    svi = SVI(
-        model, guide, pyro.optim.Adam({"lr": lr}), Trace_ELBO(num_particles=8, vectorize_particles=True)
-    )
-    for _ in range(steps):
-        svi.step(*args)
-    return guide
-
-
 def dims(group):
     return {name: tuple(variable.dims) for name, variable in group.data_vars.items()}
 
@@ -107,17 +96,16 @@ def test_every_group_with_plates_as_dimensions(container):
 
 
 def test_arviz_summarises_and_compares_chains(container):
-    results = []
-    for _ in range(2):
-        guide = fit(schools, AutoNormal(schools), Y, SIGMA)
-        results.append(weighed(schools, guide, Y, SIGMA, num_samples=400))
-    idata = pf.diagnostics.to_arviz(results)
+    def exact(y):
+        pyro.sample("x", dist.Normal(y.sum() / 9, 1 / 3))
+
+    idata = pf.diagnostics.to_arviz([weighed(location, exact, Y / 10, num_samples=400) for _ in range(2)])
     if container.__name__ == "InferenceData":
         r_hat, loo = arviz.rhat(idata), arviz.loo
     else:
         stats = pytest.importorskip("arviz_stats")
         r_hat, loo = stats.rhat(idata["posterior"]), stats.loo
-    assert float(r_hat["mu"]) < 1.1
+    assert float(r_hat["x"]) < 1.02
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert math.isfinite(float(getattr(loo(idata), "elpd_loo", None) or loo(idata).elpd))
@@ -243,7 +231,7 @@ def test_dimensions_by_event_dims_and_by_the_caller(container):
         w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1), infer={"event_dims": ["feature"]})
         pyro.deterministic("double", 2 * w)
         with pyro.plate("row", 4):
-            loc = w.sum(-1, keepdim=True).unsqueeze(-1)
+            loc = w.sum(-1, keepdim=True)
             pyro.sample("y", dist.Normal(loc, torch.ones(4, 2)).to_event(1), obs=y)
 
     result = weighed(model, AutoNormal(model), torch.zeros(4, 2), num_samples=5)
@@ -284,7 +272,7 @@ def test_masked_observations_of_two_plates(container):
     def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0))
         with pyro.plate("sequence", 2, dim=-2), pyro.plate("time", 3, dim=-1):
-            law = dist.Normal(x, torch.ones(2)).to_event(1)
+            law = dist.Normal(x[..., None], torch.ones(2)).to_event(1)
             pyro.sample("y", law.mask(mask), obs=torch.arange(12.0).reshape(2, 3, 2))
 
     idata = pf.diagnostics.to_arviz(weighed(model, normal_guide), coords={"time": [10, 20, 30]})

@@ -55,7 +55,7 @@ def test_a_guide_as_the_answer():
 
         return guide
 
-    found = pf.diagnostics.calibrate(conjugate, posterior, num_simulations=60, num_samples=19, progress=False)
+    found = pf.diagnostics.calibrate(conjugate, posterior, num_simulations=20, num_samples=19, progress=False)
     assert found.verdicts() == {"x[0]": "calibrated", "x[1]": "calibrated"}
     assert found.num_samples == 19
 

@@ -95,7 +95,7 @@ def to_arviz(
         statistics["log_weight"] = lambda one: one.log_weights
     observed = {name: names.observed(value, name, 0) for name, value in first.observed.items()}
     groups: dict[str, dict[str, Variable]] = {
-        "posterior": group(lambda one: one.draws | getattr(one, "discrete", {}), names.variable),
+        "posterior": group(lambda one: one.draws | one.discrete, names.variable),
         "posterior_predictive": group(lambda one: one.predicted, names.observed),
         "log_likelihood": group(lambda one: one.evaluation.log_likelihood, names.observed, events=False),
         "log_prior": group(lambda one: one.evaluation.log_prior, names.variable, events=False),
