@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..infer import AutoFlow, Importance
+from pyro.infer.autoguide import AutoGuide
+
+from ..infer import AutoFlow, Importance, VISettings
 from .verdict import BAD, GOOD, Verdict
 
 __all__ = ["advice"]
 
-_MORE = "fit_vi(model, guide, ..., steps={steps})"
-_RESTARTS = "fit_vi(model, guide, ..., restarts=5), which keeps the best of five fits"
-_FLOW = "guide = AutoFlow(model); fit_vi(model, guide, ...), a flow instead of the {name}"
+_MORE = "fit_vi(model, guide, ..., steps={steps}), to train on"
+_RESTARTS = "fit_vi(model, AutoFlow(model), ..., restarts=5), the best of five fits"
+_FLOW = "guide = AutoFlow(model); fit_vi(model, guide, ...), a flow in place of {name}"
 _CORRECT = "result.resample(1000) or to_arviz(result, corrected=True), corrected draws"
 
 
@@ -33,13 +35,14 @@ def advice(results: Sequence[Importance], verdicts: Sequence[Verdict], split: st
     worst = next((i for i, word in enumerate(words) if word == BAD), None)
     if worst is None:
         worst = next((i for i, word in enumerate(words) if word != GOOD), 0)
-    flow = isinstance(results[worst].guide, AutoFlow)
-    better = _FLOW.format(name=type(results[worst].guide).__name__)
+    guide = results[worst].guide
+    flow = isinstance(guide, AutoFlow)
+    better = _FLOW.format(name=type(guide).__name__ if isinstance(guide, AutoGuide) else "this guide")
     if split == "evidences" or verdicts[worst].missed:
         return _RESTARTS if flow else better
     if words[worst] == GOOD:
         return None
     if words[worst] == BAD and not math.isfinite(results[worst].log_evidence):
         return None
-    train = _MORE.format(steps=8000) if flow else better
+    train = _MORE.format(steps=2 * VISettings().steps) if flow else better
     return train if words[worst] == BAD else f"{_CORRECT}; or {train}"

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import fields, replace
 
 import pyro
 import pyro.distributions as dist
@@ -77,7 +78,9 @@ def test_the_calls_that_it_names_exist():
     guide.whitening.loc.data += 1.0
     few = verdict(model, guide, torch.tensor(1.0), num_samples=400)
     assert few.verdict != "good"
-    assert "fit_vi(model, guide, ..., steps=8000)" in few.advice
+    assert "fit_vi(model, guide, ..., steps=" in few.advice
+    assert {"steps", "restarts"} <= {field.name for field in fields(pf.infer.VISettings)}
+    assert callable(few.results[0].resample)
 
 
 def heavier(share, scale):
@@ -90,8 +93,13 @@ def heavier(share, scale):
 
 
 def test_a_high_khat_beside_a_small_gap_is_told():
-    pyro.set_rng_seed(4)  # whose tail's shape is estimated high
-    found = verdict(heavier(0.01, 3.0), mode(0.0))
+    weights = 1 + 0.001 * torch.rand(4000, dtype=torch.double) ** -0.9  # their variance is infinite
+    x = {"x": torch.randn(4000)}
+    evaluation = pf.infer.Evaluation(
+        x, {}, {"x": weights.log()}, {}, torch.zeros(4000, dtype=torch.double), {}, {}, {}
+    )
+    found = pf.diagnostics.report(pf.infer.Importance(evaluation))
+    assert found.results[0].khat > 0.7
     assert found.verdict == "good"
     assert found.reasons[-1] == f"k̂ = {found.results[0].khat:.2f}, which so small a gap outweighs"
 
@@ -148,7 +156,7 @@ def test_a_missed_mode_shows_when_draws_are_spread_and_in_independent_fits():
 
 def without_model(result):
     """The same draws, which then cannot be spread out."""
-    return pf.infer.Importance(result.evaluation)
+    return pf.infer.Importance(replace(result.evaluation, runs=None))
 
 
 def test_fits_that_agree():
@@ -189,8 +197,10 @@ def test_three_fits_in_equal_modes_are_not_trusted(kind):
     found = pf.diagnostics.report(results)
     assert found.verdict == "do not trust"
     assert found.reasons[0].startswith("the means of x[")
-    apart = float(re.search(r"lie ([\d.]+) standard deviations apart \(R̂ ", found.reasons[0])[1])
-    assert apart == pytest.approx(20, abs=1)
+    apart, r_hat = re.search(r"lie (\S+) standard deviations apart \(R̂ (\S+)\)", found.reasons[0]).groups()
+    largest = max(float((a - b).abs().max()) for a in modes for b in modes) / 0.1
+    assert float(apart) == pytest.approx(largest, rel=0.05)
+    assert float(r_hat) > 5
     assert "single out one mode" in found.advice
 
 
