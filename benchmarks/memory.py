@@ -59,7 +59,7 @@ def stack(depth: int, width: int) -> pf.Flow:
 
 
 def step(flow: pf.Flow, x: torch.Tensor, mode: str) -> None:
-    flow.transform.set_memory(**MODES[mode])
+    pf.save_memory(flow, **MODES[mode])
     for parameter in flow.parameters():
         parameter.grad = None
     (-flow().log_prob(x).mean()).backward()

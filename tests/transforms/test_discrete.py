@@ -283,7 +283,7 @@ def test_copies_score_alike():
     assert torch.equal(seeded(other, y), wanted)
 
 
-@pytest.mark.parametrize("variational", [False, True])
+@pytest.mark.parametrize("variational", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_compiles_in_one_graph(variational):
     torch._dynamo.reset()
     flow = small(noise=noise(2) if variational else None)
