@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .joint import Joint, trace_at
+from .given import trace_at
+from .joint import Joint
 from .latents import Latents
-from .runs import How, ModelRuns, fixed_seed, unvalidated
+from .runs import How, ModelRuns
+from .seeds import fixed_seed, unvalidated
 
 __all__ = ["LogDensity", "fixed_seed", "log_joint", "trace_at", "unvalidated"]
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from .guide_draws import GuideDraws
 from .joint import DETERMINISTIC, LIKELIHOOD, PRIOR, Scores
 from .layout import Layout
-from .runs import How, ModelRuns, unvalidated
+from .runs import How, ModelRuns
+from .seeds import unvalidated
 
 __all__ = ["Evaluation", "evaluate"]
 

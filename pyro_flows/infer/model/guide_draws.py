@@ -14,7 +14,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
-from .joint import trace_at
+from .given import trace_at
 from .layout import Layout
 from .program import samples
 from .scoring import log_density

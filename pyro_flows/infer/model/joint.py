@@ -12,79 +12,23 @@ import torch
 from pyro import poutine
 from pyro.infer import infer_discrete
 from pyro.poutine import Trace
-from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _DIM_ALLOCATOR
 from torch import Tensor
 
 from .enumeration import Enumerate, Term, summed_out
+from .given import Given, naming_the_place, trace_at
 from .layout import Layout
 from .program import predictive, samples
 from .scoring import log_density
 
-__all__ = ["DETERMINISTIC", "LIKELIHOOD", "PRIOR", "Joint", "ModelFailure", "Scores", "trace_at"]
+__all__ = ["DETERMINISTIC", "LIKELIHOOD", "PRIOR", "Joint", "Scores"]
 
 PRIOR, LIKELIHOOD, DETERMINISTIC = "log_prior", "log_likelihood", "deterministic"
 Scores = dict[tuple[str, str], Tensor]  # by group and site
 _PLATE = "_pyro_flows_draws"
 
 
-class ModelFailure(Exception):
-    """The model raised `error`; `place` says where."""
-
-    def __init__(self, error: Exception, place: str) -> None:
-        words = str(error).strip().split("\n")[0]
-        super().__init__(f"{type(error).__name__} {place}: {words}")
-        self.error, self.place = error, place
-
-
-class _Given(Messenger):
-    """Gives latent sites their values, and remembers where the model is."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-        self.entered: str | None = None
-        self.left: str | None = None
-
-    def _pyro_sample(self, msg: Any) -> None:
-        name = self.entered = msg["name"]
-        if not msg["is_observed"] and name in self.values:
-            msg["value"] = self.values[name]
-            msg["done"] = True
-
-    def _pyro_post_sample(self, msg: Any) -> None:
-        self.left = msg["name"]
-
-    @property
-    def place(self) -> str:
-        """Where the model is, in words."""
-        if self.entered is None:
-            return "before its first site"
-        return f"{'after' if self.left == self.entered else 'at'} the site {self.entered!r}"
-
-
-class ValueDoesNotFit(ValueError):
-    """A latent site has another shape than the value it is given."""
-
-
-class _Fitting(_Given):
-    """Refuses values of a shape that the site does not have."""
-
-    def _pyro_sample(self, msg: Any) -> None:
-        super()._pyro_sample(msg)
-        if msg["done"] and msg["name"] in self.values:
-            wanted, got = msg["fn"].shape(), msg["value"].shape
-            fits = len(got) <= len(wanted) and all(
-                a in (1, b) for a, b in zip(reversed(got), reversed(wanted), strict=False)
-            )
-            if not fits:
-                raise ValueDoesNotFit(
-                    f"expected a model in which {msg['name']!r} has shape {tuple(got)}, as the guide has it; "
-                    f"got {tuple(wanted)}: other data must not change the shapes of latent sites"
-                )
-
-
-class _Total(_Given):
+class _Total(Given):
     """Adds up the log-densities of all sites, over all dimensions but the draws'."""
 
     def __init__(self, values: Mapping[str, Tensor], nesting: int | None) -> None:
@@ -104,29 +48,6 @@ def _summed(log_prob: Tensor, nesting: int | None) -> Tensor:
     if nesting is None or log_prob.dim() <= nesting:  # of one draw, or the same for all
         return log_prob.sum()
     return log_prob.flatten(1).sum(-1) if log_prob.dim() > 1 else log_prob  # the draws lie first
-
-
-def trace_at(model: Callable[..., Any], values: Mapping[str, Tensor], args: Any, kwargs: Any) -> Trace:
-    """Return a trace of the model with the given values of its latent sites, Pyro's argument checks off.
-
-    Raises:
-        ModelFailure: if the model raises.
-        ValueDoesNotFit: if a latent site has another shape than its value.
-    """
-    given = _Fitting(values)
-    with pyro.validation_enabled(False), poutine.block(), _named(given), given:
-        return poutine.trace(model).get_trace(*args, **kwargs)
-
-
-@contextmanager
-def _named(given: _Given) -> Iterator[None]:
-    """Say where in the model an exception was raised."""
-    try:
-        yield
-    except ValueDoesNotFit:
-        raise
-    except Exception as error:
-        raise ModelFailure(error, given.place) from error
 
 
 class Joint(NamedTuple):
@@ -183,11 +104,11 @@ class Joint(NamedTuple):
         return self._replace(layout=replace(self.layout, observed=kept))
 
     @contextmanager
-    def _running(self, given: _Given, draws: int | None) -> Iterator[None]:
+    def _running(self, given: Given, draws: int | None) -> Iterator[None]:
         # Plates outside of us, such as an ELBO's own particles, do not reach in here.
         outer, _DIM_ALLOCATOR._stack = _DIM_ALLOCATOR._stack, []
         try:
-            with _named(given), given, self._plate(draws):
+            with naming_the_place(given), given, self._plate(draws):
                 yield
         finally:
             _DIM_ALLOCATOR._stack = outer
@@ -234,7 +155,7 @@ class Joint(NamedTuple):
 
     def predictions(self, values: Mapping[str, Tensor], draws: int | None = None) -> dict[str, Tensor]:
         """Return draws of the observed sites, discrete sites being among `values`."""
-        given, layout = _Given(values), self.layout
+        given, layout = Given(values), self.layout
         with poutine.block(), self._running(given, draws):
             trace = poutine.trace(predictive(self.model)).get_trace(*self.args, **self.kwargs)
         found = {}
@@ -257,7 +178,7 @@ class Joint(NamedTuple):
                 self.model(*self.args, **self.kwargs)
 
         given = poutine.condition(under, data=dict(values))
-        with poutine.block(), self._running(_Given({}), None), poutine.trace() as tracer:
+        with poutine.block(), self._running(Given({}), None), poutine.trace() as tracer:
             infer_discrete(given, first_available_dim=self._first_free(draws))()
         found = {}
         for name in layout.enumerated:
@@ -270,7 +191,7 @@ class Joint(NamedTuple):
 
     def _trace(self, values: Mapping[str, Tensor], draws: int | None, *, enumerated: bool) -> Trace:
         summing = Enumerate(self._first_free(draws)) if enumerated else nullcontext()
-        with poutine.block(), summing, poutine.trace() as tracer, self._running(_Given(values), draws):
+        with poutine.block(), summing, poutine.trace() as tracer, self._running(Given(values), draws):
             self.model(*self.args, **self.kwargs)
         trace: Trace = tracer.trace
         return trace

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import pyro
 import torch
 from torch import Tensor
 
-from .joint import DETERMINISTIC, Joint, ModelFailure, Scores
+from .batches import Values, close, count_of, filled, one_of, stacked
+from .failures import halved
+from .given import ModelFailure
+from .how import LOOP, PLATE, VMAP, How
+from .joint import Joint, Scores
 from .program import how_to_sum_out
+from .seeds import fixed_seed, generator_states, unvalidated
 
-__all__ = ["How", "ModelRuns", "fixed_seed", "unvalidated"]
+__all__ = ["How", "ModelRuns"]
 
-Values = Mapping[str, Tensor]
 Body = Callable[..., Any]
-PLATE, VMAP, LOOP = "plate", "vmap", "loop"
 _SIZES = (
     5,
     7,
@@ -32,25 +33,6 @@ _COMPARED = 3  # draws that run alone too
 _SITES = 2  # of them whose sites are compared one by one
 _LOOKS = 30  # draws, among which some at which the model has a density are looked for
 _SEEDS = 5
-
-
-class How(NamedTuple):
-    """How a model runs at many draws."""
-
-    way: str
-    """"plate", "vmap" or "loop"."""
-    reason: str
-    """Why, in words."""
-
-    def __str__(self) -> str:
-        return f"{_WORDS[self.way]}, since {self.reason}"
-
-
-_WORDS = {
-    PLATE: "all draws run together under a plate",
-    VMAP: "all draws run together by torch.func.vmap",
-    LOOP: "every draw runs alone, which is slow",
-}
 
 
 class ModelRuns:
@@ -96,11 +78,11 @@ class ModelRuns:
         with unvalidated():
             rows, scores, finite = self._rows(values)
             if self._draws_numbers or not sites:
-                self._look_for_randomness(_row(rows, 0), scores[0])
+                self._look_for_randomness(one_of(rows, 0), scores[0])
             body: Body = self.joint.total
             alone: Any = scores
             if sites:
-                self._joint = self.joint.observing_the_same(_row(rows, -1))
+                self._joint = self.joint.observing_the_same(one_of(rows, -1))
                 body = self.joint.sites
                 alone = self._seeded(LOOP, body, {name: value[:_SITES] for name, value in rows.items()})
 
@@ -166,9 +148,9 @@ class ModelRuns:
             # Each draw alone, since not everything that can be scored by vmap can be drawn so.
             parts: list[dict[str, Tensor] | None] = []
             failure = None
-            for i in range(_count(values)):
+            for i in range(count_of(values)):
                 try:
-                    parts.append(body(_row(values, i)))
+                    parts.append(body(one_of(values, i)))
                 except ModelFailure as error:
                     failure = error
                     parts.append(None)
@@ -176,7 +158,7 @@ class ModelRuns:
             if good is None:
                 raise failure or ValueError("expected at least one draw; got none")
             blank = {name: torch.zeros_like(value) for name, value in good.items()}
-            return _stacked([blank if part is None else part for part in parts])
+            return stacked([blank if part is None else part for part in parts])
 
     def _rows(self, values: Values) -> tuple[dict[str, Tensor], Tensor, bool]:
         """Return a few draws at which the model runs, their scores, and whether these are finite."""
@@ -187,17 +169,17 @@ class ModelRuns:
             _missing(Joint.at(self.model, self.args, self.kwargs, {}), {})
             raise ValueError("expected a model with latent sites; got none")
         device = next(iter(values.values())).device
-        for i in range(min(_count(values), _LOOKS)):
-            row = _row(values, i)
+        for i in range(min(count_of(values), _LOOKS)):
+            row = one_of(values, i)
             try:
                 if self._joint is None:
                     joint = Joint.at(self.model, self.args, self.kwargs, row)
                     _missing(joint, row)
                     self._joint = joint
                 with fixed_seed(device):
-                    before = _generator_states(device)
+                    before = generator_states(device)
                     score = self._joint.total(row)
-                    drew = any(not a.equal(b) for a, b in zip(before, _generator_states(device), strict=True))
+                    drew = any(not a.equal(b) for a, b in zip(before, generator_states(device), strict=True))
                     self._draws_numbers |= drew
             except ModelFailure as failure:
                 self.failure, raised = self.failure or failure, raised + 1
@@ -221,7 +203,7 @@ class ModelRuns:
         for seed in range(1, _SEEDS) if self._draws_numbers else ():
             with fixed_seed(score.device, seed):
                 again.append(self.joint.total(row))
-        self.random = any(not _close(other, score) for other in again)
+        self.random = any(not close(other, score) for other in again)
         self.redrawn = self.random and self.joint.layout.part is None
 
     def _sizes(self) -> list[int]:
@@ -237,10 +219,10 @@ class ModelRuns:
             if way != LOOP:
                 return self._apply(way, body, values)
             parts = []
-            for i in range(_count(values)):
+            for i in range(count_of(values)):
                 with fixed_seed(next(iter(values.values())).device):
-                    parts.append(body(_row(values, i)))
-            return _stacked(parts)
+                    parts.append(body(one_of(values, i)))
+            return stacked(parts)
 
     def _differs(self, way: str, body: Body, batch: Values, wanted: Any) -> str | None:
         """Say how the draws of a batch differ from the same draws alone; None if they do not."""
@@ -253,14 +235,14 @@ class ModelRuns:
             wanted, found = {("", "their log-densities"): wanted}, {("", "their log-densities"): found}
         for key, alone in wanted.items():
             together = found.get(key)
-            if together is None or together.shape[1:] != alone.shape[1:] or len(together) != _count(batch):
+            if together is None or together.shape[1:] != alone.shape[1:] or len(together) != count_of(batch):
                 return f"{key[1]} have another shape than in single runs"
-            if not self.random and not _close(together[: len(alone)], alone):
+            if not self.random and not close(together[: len(alone)], alone):
                 return f"{key[1]} differ from those of single runs"
         return None
 
     def _apply(self, way: str, body: Body, values: Values, randomness: str = "same") -> Any:
-        count = _count(values)
+        count = count_of(values)
         if way == PLATE and count > 1:
             return body(self.joint.layout.arrange(values), count)
         if way == VMAP and count > 1:
@@ -269,7 +251,7 @@ class ModelRuns:
                     "ignore", "There is a performance drop"
                 )  # beside one by one it's none
                 return torch.func.vmap(body, randomness=randomness)(dict(values))
-        return _stacked([body(_row(values, i)) for i in range(count)])
+        return stacked([body(one_of(values, i)) for i in range(count)])
 
     def _guarded(self, body: Body, values: Values) -> Any:
         if self.how is None:
@@ -277,9 +259,8 @@ class ModelRuns:
         try:
             return self._apply(self.how.way, body, values)
         except Exception as error:
-            count = _count(values)
-            failures: list[Exception] = []
-            parts = self._halved(body, values, error, failures, count)
+            count, way = count_of(values), self.how.way
+            parts, failures = halved(lambda some: self._apply(way, body, some), values, error)
         first = failures[0] if failures else None
         if 2 * len(failures) > count:
             cause = first.error if isinstance(first, ModelFailure) else first
@@ -288,26 +269,7 @@ class ModelRuns:
             ) from cause
         if failures:
             self._tell(failures, count)
-        return _filled(parts)
-
-    def _halved(
-        self, body: Body, values: Values, error: Exception, failures: list[Exception], total: int
-    ) -> list[Any]:
-        """Return the scores of each half; a number stands for so many draws at which the model raises."""
-        count = _count(values)
-        if count == 1:
-            failures.append(error)
-            return [1]
-        parts: list[Any] = []
-        for half in (slice(0, count // 2), slice(count // 2, count)):
-            if 2 * len(failures) > total:
-                break
-            some = {name: value[half] for name, value in values.items()}
-            try:
-                parts.append(self._apply(self.how.way if self.how else LOOP, body, some))
-            except Exception as raised:
-                parts += self._halved(body, some, raised, failures, total)
-        return parts
+        return filled(parts)
 
     def _tell(self, failures: list[Exception], count: int) -> None:
         first = failures[0]
@@ -330,62 +292,3 @@ def _missing(joint: Joint, row: Values) -> None:
         raise ValueError(
             f"expected a guide of every latent variable; got none for {', '.join(missing)}{hint}"
         )
-
-
-def _count(values: Values) -> int:
-    return len(next(iter(values.values())))
-
-
-def _row(values: Values, i: int) -> dict[str, Tensor]:
-    return {name: value[i] for name, value in values.items()}
-
-
-def _stacked(parts: list[Any]) -> Any:
-    if isinstance(parts[0], Tensor):
-        return torch.stack(parts)
-    return {key: torch.stack([part[key] for part in parts]) for key in parts[0]}
-
-
-def _filled(parts: list[Any]) -> Any:
-    """Join scores; a number stands for so many draws at which the model raised."""
-    good = next(part for part in parts if not isinstance(part, int))
-    if isinstance(good, Tensor):
-        return torch.cat(
-            [good.new_full((part,), -torch.inf) if isinstance(part, int) else part for part in parts]
-        )
-    found = {}
-    for key, like in good.items():
-        fill = torch.nan if key[0] == DETERMINISTIC else -torch.inf
-        blanks = [
-            like.new_full((part, *like.shape[1:]), fill) if isinstance(part, int) else part[key]
-            for part in parts
-        ]
-        found[key] = torch.cat(blanks)
-    return found
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    if not a.is_floating_point():
-        return a.equal(b)
-    tolerance = (1e-3 if a.dtype == torch.float32 else 1e-6) * (1 + b.abs())
-    return bool((((a - b).abs() <= tolerance) | ~(a.isfinite() | b.isfinite())).all())
-
-
-def _generator_states(device: torch.device) -> list[Tensor]:
-    states = [torch.random.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
-
-
-@contextmanager
-def fixed_seed(device: torch.device, seed: int = 0) -> Iterator[None]:
-    """Draw the same random numbers each time; the caller's generators are given back as they were."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def unvalidated() -> Iterator[None]:
-    """Switch Pyro's argument checks off: a third of a small model's time."""
-    with pyro.validation_enabled(False):
-        yield

@@ -11,7 +11,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import biject_to
 
-from .joint import trace_at
+from .given import trace_at
 from .latents import Latents
 
 __all__ = ["fixed_latents", "or_zero"]
@@ -43,7 +43,7 @@ def fixed_latents(
         kwargs: what it takes.
 
     Raises:
-        ValueError: where a latent site is discrete, in a subsampled plate, or of a support that depends on
+        ValueError: if a latent site is discrete, in a subsampled plate, or of a support that depends on
             other latent sites.
     """
     with torch.no_grad():

@@ -83,7 +83,7 @@ class Importance:
 
     @cached_property
     def problem(self) -> str | None:
-        """What is wrong with the weights, and at which sites, in words; None where nothing is."""
+        """What is wrong with the weights, and at which sites, in words; None if nothing is."""
         problem = self.smoothed.problem
         if problem is None:
             return None
@@ -115,7 +115,7 @@ class Importance:
 
     @property
     def log_evidence_error(self) -> float:
-        """Standard error of the log evidence by the delta method; too small where k̂ > 0.7."""
+        """Standard error of the log evidence by the delta method; too small if k̂ > 0.7."""
         return math.sqrt(max(1 / self.ess - 1 / len(self.log_weights), 0.0))
 
     @property
@@ -130,10 +130,10 @@ class Importance:
         order.
 
         Args:
-            num_samples: n, as many as there are draws where None.
+            num_samples: n, as many as there are draws if None.
 
         Raises:
-            ValueError: where there is no usable weight, or `num_samples` < 1.
+            ValueError: if there is no usable weight, or `num_samples` < 1.
         """
         chosen = self.resampled_indices(num_samples)
         return {name: value[chosen.to(value.device)] for name, value in self.draws.items()}
@@ -184,8 +184,9 @@ def importance(
 ) -> Importance:
     """Weigh a guide's draws against the model: k̂, effective sample size, log evidence, corrected draws.
 
-    Works with any guide of all the model's latent variables, automatic or written by hand. Draws run together
-    under a plate; a model that cannot do that runs draw by draw, with a warning.
+    Works with any guide of all the model's latent variables, automatic or written by hand. Draws run at once,
+    under a plate or by `torch.func.vmap`; a model that cannot do either runs draw by draw, with a warning.
+    Discrete sites that the model marks by ``infer={"enumerate": "parallel"}`` are summed out.
 
     Yao, Vehtari, Simpson & Gelman, "Yes, but Did It Work?: Evaluating Variational Inference", 2018,
     arXiv:1802.02538.
@@ -198,7 +199,7 @@ def importance(
         **kwargs: what both are called with.
 
     Raises:
-        ValueError: where guide and model do not fit, or a plate is subsampled.
+        ValueError: if guide and model do not fit, a plate is subsampled, or the model raises at most draws.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf

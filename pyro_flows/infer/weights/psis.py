@@ -22,9 +22,9 @@ class Smoothed(NamedTuple):
     log_mean: float
     """Logarithm of the mean smoothed weight, on the scale of the weights given."""
     khat: float
-    """Shape of the tail: the weights have 1/k̂ moments. −∞ for constant weights, ∞ where there is none."""
+    """Shape of the tail: the weights have 1/k̂ moments. −∞ for constant weights, ∞ if there is none."""
     problem: str | None
-    """What is wrong with the weights, in words; None where nothing is."""
+    """What is wrong with the weights, in words; None if nothing is."""
 
     @property
     def ess(self) -> float:
@@ -44,7 +44,7 @@ def psis(log_weights: Tensor) -> Smoothed:
         log_weights: of shape (n,); −∞ is a weight of zero.
 
     Raises:
-        ValueError: where `log_weights` has another shape, or is empty.
+        ValueError: if `log_weights` has another shape, or is empty.
 
     Example:
         >>> import torch, pyro_flows as pf
