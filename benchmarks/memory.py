@@ -25,9 +25,9 @@ import pyro_flows as pf
 MODES = {
     "plain": {"memory": "plain"},
     "checkpointed": {"memory": "checkpointed"},
-    "reversible, every every 4": {"memory": "reversible", "every": 4},
-    "reversible, every every 8": {"memory": "reversible", "every": 8},
-    "reversible, no every": {"memory": "reversible", "every": 0},
+    "reversible, every 4": {"memory": "reversible", "every": 4},
+    "reversible, every 8": {"memory": "reversible", "every": 8},
+    "reversible, one in all": {"memory": "reversible", "every": 0},
 }
 
 

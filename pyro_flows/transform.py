@@ -105,7 +105,7 @@ class FlowTransform(TransformModule):
         return self._recall(y, forward=not self._forward)
 
     def recall_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return what `recall` does with log|det dx/dy|, if nothing changed since."""
+        """Return what `recall` returns, and log|det dx/dy|, if nothing changed since."""
         if not self.bijective:
             return None
         return self._memo.recall_and_log_det(self._subject, y, forward=not self._forward)

@@ -44,7 +44,9 @@ def run_in_regions(
             value, log_det = Region(waiting, inverse)(value, context)
             log_dets.append(log_det)
             waiting = []
-        value, log_det = run([step], value, context, inverse=inverse)  # its chains look after themselves
+        value, log_det = run(
+            [step], value, context, inverse=inverse
+        )  # the chains inside have a memory of their own
         log_dets.append(log_det)
     if waiting:
         value, log_det = Region(waiting, inverse)(value, context)
