@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
 
 import torch
-from peers import BUILDERS, MissingPeer, Model, build, markdown
+from peers import BUILDERS, Model, build, markdown
 from peers_autoregressive import FAMILIES
 from torch import Tensor, nn
 
@@ -137,12 +139,13 @@ def row(name: str, library: str, seconds: float, *, compiled: bool) -> list[str]
 
     cells = [name, library, f"{model.num_parameters:,}", attempt(lambda: waits(step)), f"{peak:.0f}"]
     cells.append(attempt(lambda: per_second(step, seconds)))
-    cells.append(attempt(lambda: per_second(captured(trainer(made(name, library)[0], x)), seconds)))
+    cells.append(attempt(lambda: per_second(sample, seconds) * batch))
     if compiled:
         cells.append(attempt(lambda: per_second(trainer(made(name, library)[0], x, compiled=True), seconds)))
     else:
         cells.append("")
-    cells.append(attempt(lambda: per_second(sample, seconds) * batch))
+    # Last: a capture that fails spoils the process.
+    cells.append(attempt(lambda: per_second(captured(trainer(made(name, library)[0], x)), seconds)))
     return cells
 
 
@@ -174,29 +177,32 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--no-compiled", dest="compiled", action="store_false", help="compile nothing")
+    parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("expected a CUDA device; found none")
     wanted = given.only or [*COUPLINGS, *AUTOREGRESSIVE, "digits"]
+    header = ["row", "library", "parameters", "waits", "MB", "steps/s", "samples/s", "compiled", "captured"]
+    if given.cell:
+        name, library = given.cell
+        print(
+            "| " + " | ".join(row(name, library, given.seconds, compiled=given.compiled)) + " |", flush=True
+        )
+        return
     print(torch.cuda.get_device_name(), "torch", torch.__version__, flush=True)
-    header = ["row", "library", "parameters", "waits", "MB", "steps/s", "captured", "compiled", "samples/s"]
     print(markdown(header, []), flush=True)
     for name in wanted:
-        if name == "digits":
-            continue
-        known = BUILDERS if name in COUPLINGS else FAMILIES[AUTOREGRESSIVE[name][0]]
+        known = (
+            () if name == "digits" else BUILDERS if name in COUPLINGS else FAMILIES[AUTOREGRESSIVE[name][0]]
+        )
         for library in given.libraries:
-            if library not in known:
-                continue
-            try:
+            if library in known:  # in a process of its own: a capture that fails spoils it
+                again = [sys.executable, *sys.argv, "--cell", name, library]
+                done = subprocess.run(again, capture_output=True, text=True)
                 print(
-                    "| " + " | ".join(row(name, library, given.seconds, compiled=given.compiled)) + " |",
+                    done.stdout or f"| {name} | {library} | {done.stderr.strip().splitlines()[-1]} |",
                     flush=True,
                 )
-            except MissingPeer as error:
-                print(error, flush=True)
-            except RuntimeError as error:  # tensors that a library keeps on the CPU
-                print(f"| {name} | {library} | {' '.join(str(error).split())[:80]} |", flush=True)
     if "digits" in wanted:
         print(markdown(["precision", "fit's steps/s", "bits/dim"], [digits("no"), digits("bf16")]))
 
