@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.distributions import Distribution
 
 from .. import datasets, families, plotting, tables
 from ..flow import Flow
 from ..training import fit
+from ..transform import FlowTransform
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -27,19 +29,21 @@ def demo(folder: Path, *, smoke: bool = False) -> None:
     """Fit all three, print what they reach and write pictures into `folder`; about two minutes."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # nets this small run faster on one
-    _density("Two moons", datasets.TwoMoons(noise=0.1), folder / "two_moons.png", smoke)
-    _density("Pinwheel", datasets.Pinwheel(), folder / "pinwheel.png", smoke)
+    torch.manual_seed(0)
+    spline = families.nsf(2, depth=4)
+    _density("Two moons", datasets.TwoMoons(noise=0.1), spline, folder / "two_moons.png", smoke)
+    neural = families.naf(2, depth=2, hidden=(128, 128), activation=nn.SiLU)
+    _density("Eight Gaussians", datasets.EightGaussians(), neural, folder / "eight_gaussians.png", smoke)
     _table(folder / "table.png", smoke)
 
 
-def _density(name: str, truth: datasets.TwoMoons | datasets.Pinwheel, path: Path, smoke: bool) -> None:
-    torch.manual_seed(0)
+def _density(name: str, truth: Distribution, transform: FlowTransform, path: Path, smoke: bool) -> None:
     data, test = truth.sample((5000 if smoke else 50_000,)), truth.sample((20_000,))
-    flow = Flow(families.nsf(2, depth=4, activation=nn.SiLU))
+    flow = Flow(transform)
     history = fit(
         flow,
         data,
-        epochs=1 if smoke else 20,
+        epochs=1 if smoke else 22,
         batch_size=512,
         learning_rate=3e-3,
         progress=sys.stderr.isatty(),

@@ -166,7 +166,7 @@ def test_demo_smoke(folder, capsys):
     assert call("demo --smoke --out pictures") == 0
     torch.set_num_threads(threads)
     assert sorted(p.name for p in (folder / "pictures").iterdir()) == [
-        "pinwheel.png",
+        "eight_gaussians.png",
         "table.png",
         "two_moons.png",
     ]
