@@ -244,3 +244,28 @@ def test_draws_of_a_hidden_markov_models_states():
     assert abs(result.discrete["z_3"].float().mean() - wanted.mean()) < 4.5 * error
     assert list(result.evaluation.log_likelihood) == ["y_0, …, y_3"]
     assert result.predicted["y_2"].shape == (400,)
+
+
+def test_capture_recapture_against_a_grid():
+    case = CASES["capture-recapture"]
+    guide = AutoFlow(case.model)
+    guide.setup()
+    assert sorted(guide.sample_posterior(3)) == ["phi", "rho"]  # the discrete sites are not the guide's
+    result = pf.infer.importance(case.model, unconstrained_normal(guide.latents), num_samples=4000)
+    places = (torch.arange(200) + 0.5) / 200
+    phi, rho = torch.meshgrid(places, places, indexing="ij")
+    grid = torch.stack([case.log_joint({"phi": phi[i], "rho": rho[i]}) for i in range(200)])
+    exact = float(grid.flatten().logsumexp(0)) - 2 * math.log(200)
+    assert result.log_evidence == pytest.approx(exact, abs=4 * result.log_evidence_error)
+    weights = grid.flatten().softmax(0).reshape(200, 200)
+    means, sds = result.moments()
+    for name, values in (("phi", phi), ("rho", rho)):
+        mean = float((weights * values).sum())
+        sd = float((weights * (values - mean).square()).sum().sqrt())
+        assert float(means[name]) == pytest.approx(mean, abs=0.08 * sd)
+        assert float(sds[name]) == pytest.approx(sd, rel=0.08)
+    assert {name: value.shape for name, value in result.discrete.items()} == {
+        "alive_1": (4000, 4),
+        "alive_2": (4000, 4),
+    }
+    assert (result.discrete["alive_1"][:, 1] == 1).all()  # it was caught then
