@@ -133,7 +133,7 @@ def test_bad_arguments(layer, arguments, options, message):
 
 
 def test_bad_conditioners_and_depths():
-    with pytest.raises(ValueError, match="to give 5 values"):
+    with pytest.raises(ValueError, match=r"to give \(5,\) values"):
         Planar(2, nn.Linear(3, 7), context_dim=3).condition(torch.zeros(3))(torch.zeros(2))
     for family in (pf.planar, pf.radial):
         with pytest.raises(ValueError, match="depth"):

@@ -44,9 +44,8 @@ def run_in_regions(
             value, log_det = Region(waiting, inverse)(value, context)
             log_dets.append(log_det)
             waiting = []
-        value, log_det = run(
-            [step], value, context, inverse=inverse
-        )  # the chains inside have a memory of their own
+        # Chains inside the step have a memory of their own.
+        value, log_det = run([step], value, context, inverse=inverse)
         log_dets.append(log_det)
     if waiting:
         value, log_det = Region(waiting, inverse)(value, context)
