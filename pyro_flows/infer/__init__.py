@@ -5,6 +5,7 @@ from .guides.amortized import AutoAmortized
 from .guides.auto_flow import AutoFlow
 from .model.density import LogDensity, log_joint
 from .model.evaluation import Evaluation, evaluate
+from .model.latents import Latents
 from .vi.fit_vi import fit_vi
 from .vi.vi_settings import VIHistory, VISettings
 from .weights.importance import Importance, importance
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluation",
     "Importance",
     "JitPathELBO",
+    "Latents",
     "LogDensity",
     "PathELBO",
     "Smoothed",

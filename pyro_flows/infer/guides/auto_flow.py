@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.infer.autoguide import AutoContinuous, init_to_median
+from pyro.infer.autoguide import AutoContinuous, init_to_median, init_to_sample
 from pyro.infer.autoguide.guides import prototype_hide_fn
+from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Size, Tensor
 from torch.distributions import Transform
 
 from ...flow import Flow
 from ...flow_distribution import FlowDistribution
 from ...transform import FlowTransform
-from ...transforms import Chain
 from ..model.density import unvalidated
 from ..model.latents import Latents
 from ..model.program import is_enumerated
@@ -27,12 +27,12 @@ from .known_arguments import KnownArguments
 from .param_store import ParamStoreEntry, unique_name
 from .quasi_random import normal_points
 from .start import starting_gaussian
+from .whitened_flow import chain_of, is_factory, whitened_flow
 from .whitening import Whitening
 
 __all__ = ["AutoFlow"]
 
 _UNBUILT = "expected a guide that is set up: call guide.setup(*args) with the model's arguments"
-MOST_DENSE = 200  # dimensions, above which no d × d matrix is made
 QUANTILE_DRAWS = 8192
 
 
@@ -97,6 +97,7 @@ class AutoFlow(AutoContinuous):
         self._transform = (default_transform if transform is None else transform,)
         self._first_weights: list[dict[str, Tensor]] = []  # of a transform that was given built
         self._known = KnownArguments()
+        self._renewed = False
         self._entry: ParamStoreEntry | None = None
         self._latents: Latents | None = None
         self.register_buffer("initialised", torch.zeros(1, dtype=torch.bool))
@@ -118,7 +119,8 @@ class AutoFlow(AutoContinuous):
         """Place μ and L at a good Gaussian, in a time short beside that of a fit."""
         self.setup(*args, **kwargs)
         with torch.no_grad(), poutine.block(), unvalidated():
-            trace = poutine.trace(self.model).get_trace(*args, **kwargs)
+            model = self._scattered() if self._renewed else self.model
+            trace = poutine.trace(model).get_trace(*args, **kwargs)
             start = self.latents.unconstrain(self.latents.values(trace))[0]
             found = starting_gaussian(
                 self._bare_model[0], self.latents, start, args, kwargs, dense=self.whitening.dense
@@ -127,7 +129,7 @@ class AutoFlow(AutoContinuous):
         self.initialised.fill_(True)
 
     def renew(self) -> None:
-        """Give the flow new random weights; μ and L are then for `initialise` to place.
+        """Give the flow new random weights; `initialise` then starts at a draw of the prior.
 
         A transform that was given built, and not as a function, gets back the weights that it came with.
 
@@ -139,10 +141,16 @@ class AutoFlow(AutoContinuous):
             raise ValueError(
                 "expected a guide made from its model; got an unpickled one, which cannot start anew"
             )
-        fresh = self._first_weights or [part.state_dict() for part in _inner(given, self.latents.dim)]
+        fresh = self._first_weights or [part.state_dict() for part in chain_of(given, self.latents.dim)]
         for part, weights in zip(self._built.transform, fresh, strict=False):
             part.load_state_dict(weights)
         self.initialised.fill_(False)
+        self._renewed = True
+
+    def _scattered(self) -> Callable[..., Any]:
+        """Return the model with its latent sites drawn from the prior, so that starts differ."""
+        initial: Callable[..., Any] = InitMessenger(or_zero(init_to_sample))(self._bare_model[0])
+        return initial
 
     def train(self, mode: bool = True) -> AutoFlow:
         """Set the mode, but leave layers that depend on the batch in evaluation mode."""
@@ -158,17 +166,10 @@ class AutoFlow(AutoContinuous):
                 self._create_plates(*args, **kwargs)
             loc = latents.unconstrain(latents.values(trace))[0]
         given = self._transform[0]
-        inner = _inner(given, latents.dim)
-        shapes = inner.domain_shape, inner.codomain_shape
-        if any(shape is not None and shape != (latents.dim,) for shape in shapes):
-            raise ValueError(f"expected a transform of vectors of length {latents.dim}; got shapes {shapes}")
-        if not _makes(given):
+        inner = chain_of(given, latents.dim)
+        if not is_factory(given):
             self._first_weights = [copy.deepcopy(part.state_dict()) for part in inner]
-        whitening = Whitening(latents.dim, dense=latents.dim <= MOST_DENSE)
-        flow = Flow([*inner, whitening])
-        flow.to(loc.device, loc.dtype)
-        whitening.place(loc, whitening.scale)
-        fix_layers(flow)
+        flow = whitened_flow(inner, loc)
         self._latents = latents
         self._known.add(args, kwargs)
         self.initialised = self.initialised.to(loc.device)
@@ -302,14 +303,3 @@ class AutoFlow(AutoContinuous):
         u = self._built.transform.forward_and_log_det(noise)[0]
         levels = torch.as_tensor(quantiles, dtype=u.dtype, device=u.device)
         return self.latents.quantiles(u, levels)
-
-
-def _makes(transform: Any) -> bool:
-    """Whether it is a function that makes a transform, and not one itself."""
-    return callable(transform) and not isinstance(transform, Transform)
-
-
-def _inner(given: Any, dim: int) -> Chain:
-    """Return the flow without its whitening."""
-    built = given(dim) if _makes(given) else given
-    return Chain([built] if isinstance(built, Transform) else built)

@@ -14,6 +14,7 @@ from ...transform import FlowTransform
 
 __all__ = ["Bound"]
 
+MOST_PASSES = 50  # through the model for one set of log-weights
 CHUNK = 2000  # draws that go through the flow together if no gradient is wanted
 
 
@@ -89,9 +90,9 @@ class Bound:
 
     @torch.no_grad()
     def weights(self, num_samples: int) -> Tensor:
-        """Return log p(u) − log q(u) of fresh draws, in double precision."""
+        """Return log p(u) − log q(u) of fresh draws, in double precision; of fewer if the model is large."""
         found = []
-        for _ in range(max(1, num_samples // CHUNK)):
+        for _ in range(max(1, min(num_samples, MOST_PASSES * self.together) // CHUNK)):
             noise = self.base.rsample((CHUNK,))
             u, log_det = self.transform.forward_and_log_det(noise)
             log_p = torch.cat([self.density(part) for part in u.split(self.together)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,11 +21,13 @@ from ..guides.start import draws_together
 from ..model.density import LogDensity
 from .convergence import Convergence
 from .model_parameters import model_parameters
+from .modes import Place, modes_apart
 from .vi_settings import VIHistory, VISettings
 
 __all__ = ["VIRun"]
 
 FINAL_DRAWS = 10_000
+PLACE_DRAWS = 2000
 PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
 LOOK_EVERY = 50  # steps; in between nothing is read back from the device
 PROGRESS = ("seed", "fit", "step", "rate", "running", "done")
@@ -67,6 +70,7 @@ class VIRun:
         self.fit = self.step = 0  # the restart, and the step in it
         self.first = self.good = self._state()
         self.best: State = {}
+        self.places: list[Place] = []  # of each fit that has ended
         self.convergence = self._unchecked()
         self.rate = settings.learning_rate
         self.running = self.done = False
@@ -86,6 +90,9 @@ class VIRun:
                 self._finish()
         finally:
             bar.close()
+        self.history.separation, warning = modes_apart(self.places, self.history.bounds)
+        if warning is not None:
+            warnings.warn(warning, stacklevel=3)
         return self.history
 
     def _seed(self, use: int) -> None:
@@ -165,6 +172,9 @@ class VIRun:
             self._set(self.good)
         self._seed(3)
         bound = float(self.objective.weights(FINAL_DRAWS).mean())
+        with torch.no_grad():
+            u = self.guide.rsample_and_log_prob((PLACE_DRAWS,))[0]
+        self.places.append(Place(u.mean(0), u.std(0)))
         if not self.best or bound > self.history.best_bound:
             self.best = self._state()
             for name in ("elbo", "half_variance", "converged"):
@@ -202,6 +212,7 @@ class VIRun:
             "history": vars(self.history),
             "checks": self.convergence.state(),
             "weights": (self.first, self.best, self.good),
+            "places": [tuple(place) for place in self.places],
             "progress": tuple(getattr(self, name) for name in PROGRESS),
         }
 
@@ -221,6 +232,7 @@ class VIRun:
         self._set(state["state"])
         self.history = VIHistory(**state["history"])
         self.convergence.load(state["checks"])
+        self.places = [Place(*(part.to(self.device) for part in place)) for place in state["places"]]
         self.first, self.best, self.good = (
             {name: value.to(self.device) for name, value in weights.items()} for weights in state["weights"]
         )

@@ -27,7 +27,7 @@ class VISettings:
             to the posterior when it is small, is below, and their k̂ is below 0.7. If the model has parameters
             of its own, it stops half way at the earliest, and when the bound no longer rises.
         restarts: independent fits, of which the one with the best bound is kept. The first goes on from the
-            guide as it is; the others start anew.
+            guide as it is; the others start anew, from draws of the prior.
         path_gradient: whether to hold q's parameters fixed inside log q, which takes the flow's inverse;
             False for flows whose inverse is slow, such as inverse autoregressive ones.
         compile: whether `torch.compile` makes one graph of the flow's part of a step, drawing and scoring, or
@@ -79,6 +79,8 @@ class VIHistory:
         steps: steps taken, over all restarts.
         skipped: of those, how many had a non-finite gradient and changed nothing.
         converged: whether the fit that was kept reached the tolerance.
+        separation: the largest distance of two restarts' means, in standard deviations; of restarts whose
+            bounds are within 7 nats of the best. Above 1, a warning says that they found different modes.
         seconds: wall-clock time.
         compile_seconds: of that, for compiling.
     """
@@ -89,6 +91,7 @@ class VIHistory:
     steps: int = 0
     skipped: int = 0
     converged: bool = False
+    separation: float = 0.0
     seconds: float = 0.0
     compile_seconds: float = 0.0
 
