@@ -15,6 +15,7 @@ from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from torch import Tensor
 
 from .._tracing import fixed_statistics
+from .model.scoring import correct_scores
 
 __all__ = ["DRegELBO", "JitPathELBO", "PathELBO"]
 
@@ -88,7 +89,7 @@ class PathELBO(Trace_ELBO):
         recorder = _Recorder(guide)
         model_trace, guide_trace = super()._get_trace(model, recorder, args, kwargs)
         _without_score(guide_trace, recorder.again(args, kwargs))
-        return model_trace, guide_trace
+        return correct_scores(model_trace), guide_trace
 
 
 class JitPathELBO(PathELBO, JitTrace_ELBO):
@@ -128,6 +129,7 @@ class DRegELBO(Trace_ELBO):
             model = poutine.replay(model, trace=self._subsample)
         recorder, model_recorder = _Recorder(guide), _Recorder(model)
         model_trace, guide_trace = super()._get_trace(model_recorder, recorder, args, kwargs)
+        correct_scores(model_trace)
         self._subsample = Trace()
         for name, site in model_recorder.trace.nodes.items():
             if site["type"] == "sample" and site_is_subsample(site):
@@ -138,7 +140,7 @@ class DRegELBO(Trace_ELBO):
         if torch.is_grad_enabled():
             _without_score(guide_trace, recorder.again(args, kwargs))
             if any(site["type"] == "param" for site in model_trace.nodes.values()):
-                held = model_recorder.again(args, kwargs)
+                held = correct_scores(model_recorder.again(args, kwargs))
                 for name, site in model_trace.nodes.items():
                     if site["type"] == "sample":
                         site["held_log_prob"] = held.nodes[name]["log_prob"]

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..model.density import LogDensity, fixed_seed, log_joint, trace_at
+from ..model.density import LogDensity
 from ..model.latents import Latents
-from ..model.program import samples
 from .gaussian import fit_gaussian, log_weights, lower_triangular, mean_weight
 from .newton import newton_path
 
@@ -26,17 +25,13 @@ FEWEST_DRAWS = 16
 MOST_ELEMENTS = 2**22  # log-densities of single sites' elements that are held in memory at once
 NEAR = 0.05  # nats of half the log-weights' variance, below which a Newton step's Gaussian will do
 PLAIN_SCALE = 0.1  # as Pyro's guides have it
-SEEDS = 4
 TRIALS = 100  # points around a start at which the density is not finite
 
 
-def draws_together(model: Callable[..., Any], values: dict[str, Tensor], args: Any, kwargs: Any) -> int:
-    """Return how many draws of a model fit into a bounded part of the memory together."""
-    trace = trace_at(model, values, args, kwargs)
-    elements = 0
-    for site in samples(trace).values():
-        shape = torch.broadcast_shapes(site["fn"].batch_shape + site["fn"].event_shape, site["value"].shape)
-        elements += math.prod(shape)
+def draws_together(density: LogDensity) -> int:
+    """Return how many draws of a model, once it is prepared, take a bounded part of the memory together."""
+    layout = density.runs.joint.layout
+    elements = sum(math.prod(layout.whole(name)) for name in layout.batches)
     return max(1, MOST_ELEMENTS // max(elements, 1))
 
 
@@ -63,12 +58,15 @@ def starting_gaussian(
         kwargs: keyword arguments of the model.
         dense: whether the scale is a triangular matrix, and not only its diagonal.
     """
-    if _draws_hidden_sites(model, latents, start, args, kwargs):
+    spread = torch.linspace(0, 5, TRIALS, dtype=start.dtype, device=start.device)[:, None]
+    trials = start + spread * torch.randn(TRIALS, len(start), dtype=start.dtype, device=start.device)
+    density = LogDensity(model, latents, args, kwargs)
+    density.prepare(trials)
+    if density.redrawn:
         scales = torch.full_like(start, PLAIN_SCALE)
         return start, torch.diag(scales) if dense else scales
-    density = LogDensity(model, latents, args, kwargs)
-    together = draws_together(model, latents.constrain(start)[0], args, kwargs)
-    start = _inside(density.seeded, start, together)
+    together = draws_together(density)
+    start = _inside(density.seeded, trials, together)
     path = newton_path(density.seeded, start, together=together) if dense else []
     noise = torch.randn(_count(200, together), len(start), dtype=start.dtype, device=start.device)
     if path and float(log_weights(density.seeded, *path[-1], noise, together).var() / 2) < NEAR:
@@ -78,40 +76,18 @@ def starting_gaussian(
 
 
 @torch.no_grad()
-def _inside(log_density: Density, start: Tensor, together: int) -> Tensor:
-    """Return `start`, or the best of some random points if the density is not finite there."""
-    spread = torch.linspace(0, 5, TRIALS, dtype=start.dtype, device=start.device)[:, None]
-    trials = start + spread * torch.randn(TRIALS, len(start), dtype=start.dtype, device=start.device)
-    if bool(log_density(trials[:1]).isfinite()):
-        return start
-    scores = torch.cat([log_density(part) for part in trials.split(together)])
-    scores = scores.nan_to_num(-math.inf, -math.inf, -math.inf)
-    return trials[scores.argmax()]
+def _inside(log_density: Density, trials: Tensor, together: int) -> Tensor:
+    """Return the first point if the density is finite there, and else the one of the highest density."""
+    parts = trials.split(max(2, together))  # not one alone: a model may raise there
+    if bool(log_density(parts[0])[0].isfinite()):
+        return trials[0]
+    scores = torch.cat([log_density(part) for part in parts])
+    return trials[scores.nan_to_num(-math.inf, -math.inf, -math.inf).argmax()]
 
 
 def _count(wanted: int, together: int) -> int:
     """Return a number of draws, less than wanted if they take much memory."""
     return max(FEWEST_DRAWS, min(wanted, together))
-
-
-def _draws_hidden_sites(
-    model: Callable[..., Any], latents: Latents, start: Tensor, args: Any, kwargs: Any
-) -> bool:
-    """Whether the density differs from run to run, other than by a subsample of the data."""
-    values = latents.constrain(start)[0]
-    found = []
-    for seed in range(SEEDS):
-        with fixed_seed(start.device, seed):
-            found.append(float(log_joint(model, values, args, kwargs)))
-    finite = [score for score in found if math.isfinite(score)]
-    if all(math.isclose(score, finite[0], rel_tol=1e-5, abs_tol=1e-4) for score in finite):
-        return False
-    frames = [
-        f
-        for site in trace_at(model, values, args, kwargs).nodes.values()
-        for f in site.get("cond_indep_stack", ())
-    ]
-    return all(frame.full_size in (None, frame.size) for frame in frames)
 
 
 def simple_gaussians(

@@ -10,6 +10,7 @@ from torch import Tensor
 __all__ = ["Place", "modes_apart"]
 
 APART = 1.0  # standard deviations
+FAR = 0.5  # nats of half the log-weights' variance, above which a fit covers no mode well
 NEGLIGIBLE = 7.0  # nats below the best bound: a share of a thousandth
 
 
@@ -18,12 +19,14 @@ class Place(NamedTuple):
 
     mean: Tensor  # of unconstrained vectors, (d,)
     spread: Tensor  # their standard deviation, (d,)
+    half_variance: Tensor  # half the variance of their log-weights, in nats, ()
 
 
 def modes_apart(places: list[Place], bounds: list[float]) -> tuple[float, str | None]:
     """Return the largest distance of two fits' means, in standard deviations, and what it says in words.
 
-    Fits whose bound is far below the best are left out: what they found has next to no probability.
+    Fits whose bound is far below the best are left out: what they found has next to no probability. So are
+    fits that are far from covering any mode.
 
     Args:
         places: one of each fit.
@@ -32,7 +35,8 @@ def modes_apart(places: list[Place], bounds: list[float]) -> tuple[float, str | 
     Returns:
         The distance, and None if all fits found the same.
     """
-    fits = [i for i, bound in enumerate(bounds) if bound > max(bounds) - NEGLIGIBLE]
+    near = [float(place.half_variance) < FAR for place in places]
+    fits = [i for i, bound in enumerate(bounds) if near[i] and bound > max(bounds) - NEGLIGIBLE]
     largest, pair = 0.0, (0, 0)
     for i, j in combinations(fits, 2):
         spread = (places[i].spread.square() + places[j].spread.square()).div(2).sqrt()

@@ -53,13 +53,15 @@ class VIRun:
         self.args, self.kwargs = args, kwargs
         self.device = guide.whitening.loc.device
         values = guide.latents.constrain(guide.whitening.loc)[0]
+        density = LogDensity(model, guide.latents, args, kwargs)
+        density.prepare(guide.whitening.loc[None])
         self.objective = Bound(
-            LogDensity(model, guide.latents, args, kwargs),
+            density,
             guide.get_transform(),
             guide.get_base_dist(),
             path_gradient=settings.path_gradient,
             compile=settings.compile,
-            together=draws_together(model, values, args, kwargs),
+            together=draws_together(density),
         )
         self.learned = model_parameters(model, values, args, kwargs, without=guide.parameters())
         self.seed = seed
@@ -171,10 +173,11 @@ class VIRun:
         if not math.isfinite(self.convergence.elbo[-1]):
             self._set(self.good)
         self._seed(3)
-        bound = float(self.objective.weights(FINAL_DRAWS).mean())
+        weights = self.objective.weights(FINAL_DRAWS)
+        bound = float(weights.mean())
         with torch.no_grad():
             u = self.guide.rsample_and_log_prob((PLACE_DRAWS,))[0]
-        self.places.append(Place(u.mean(0), u.std(0)))
+        self.places.append(Place(u.mean(0), u.std(0), weights.var() / 2))
         if not self.best or bound > self.history.best_bound:
             self.best = self._state()
             for name in ("elbo", "half_variance", "converged"):

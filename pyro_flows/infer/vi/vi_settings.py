@@ -79,8 +79,8 @@ class VIHistory:
         steps: steps taken, over all restarts.
         skipped: of those, how many had a non-finite gradient and changed nothing.
         converged: whether the fit that was kept reached the tolerance.
-        separation: the largest distance of two restarts' means, in standard deviations; of restarts whose
-            bounds are within 7 nats of the best. Above 1, a warning says that they found different modes.
+        separation: the largest distance of two restarts' means, in standard deviations; of restarts that fit
+            well and whose bounds are within 7 nats of the best. Above 1, a warning tells of different modes.
         seconds: wall-clock time.
         compile_seconds: of that, for compiling.
     """

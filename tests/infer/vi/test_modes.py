@@ -46,7 +46,10 @@ def test_one_mode_is_no_reason_to_warn():
 
 
 def test_fits_with_next_to_no_share_do_not_count():
-    places = [Place(torch.zeros(2), torch.ones(2)), Place(torch.tensor([0.0, 3.0]), torch.ones(2))]
+    near = torch.tensor(0.1)
+    places = [Place(torch.tensor([0.0, mean]), torch.ones(2), near) for mean in (0.0, 3.0)]
     assert modes_apart(places, [0.0, -1.0])[0] == 3
     assert modes_apart(places, [0.0, -8.0]) == (0.0, None)
     assert modes_apart(places[:1], [0.0]) == (0.0, None)
+    far = places[1]._replace(half_variance=torch.tensor(2.0))
+    assert modes_apart([places[0], far], [0.0, -1.0]) == (0.0, None)
