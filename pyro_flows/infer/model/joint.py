@@ -41,7 +41,7 @@ class _Total(Given):
             if not msg["is_observed"] and msg["name"] not in self.values:
                 raise ValueError(f"expected a value of every latent site; got none of {msg['name']!r}")
             self.total = self.total + _summed(log_density(msg), self.nesting)
-        self.left = msg["name"]
+        self.left = self.entered
 
 
 def _summed(log_prob: Tensor, nesting: int | None) -> Tensor:
