@@ -187,8 +187,8 @@ def stopped(monkeypatch, line, steps):
 
     real, left = Run._step, [steps]
 
-    def step(self, x, context):
-        real(self, x, context)
+    def step(self, *batch):
+        real(self, *batch)
         left[0] -= 1
         if left[0] < 0:
             raise Stop
