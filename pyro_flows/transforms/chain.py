@@ -126,7 +126,10 @@ class Chain(FlowTransform):
         return self._pass(self._steps()[::-1], y, context, inverse=True)
 
     def _steps(self) -> list[Step]:
-        return [Step(*all_) for all_ in zip(self, self._excess, self._composite, strict=True)]
+        parts = cast(
+            Iterable[FlowTransform], self.parts
+        )  # older compilers cannot iterate over the chain itself
+        return [Step(*all_) for all_ in zip(parts, self._excess, self._composite, strict=True)]
 
     def _pass(
         self, steps: Sequence[Step], value: Tensor, context: Tensor | None, *, inverse: bool
