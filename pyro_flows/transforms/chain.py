@@ -126,9 +126,8 @@ class Chain(FlowTransform):
         return self._pass(self._steps()[::-1], y, context, inverse=True)
 
     def _steps(self) -> list[Step]:
-        parts = cast(
-            Iterable[FlowTransform], self.parts
-        )  # older compilers cannot iterate over the chain itself
+        # Older compilers cannot iterate over the chain, nor look at a generic type.
+        parts = cast("Iterable[FlowTransform]", self.parts)
         return [Step(*all_) for all_ in zip(parts, self._excess, self._composite, strict=True)]
 
     def _pass(
