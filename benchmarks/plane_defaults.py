@@ -54,7 +54,7 @@ class Residual:
                     if self.start == "orthogonal":
                         nn.init.orthogonal_(layer.weight)
                     layer.weight *= 0.97 / torch.linalg.matrix_norm(layer.weight, 2)
-                    layer.u, layer.v = layer._iterated(30)
+                    layer.u, layer.v = layer.iterated(30)
                     spread = scale * layer.weight.norm(dim=1)
                     layer.bias.copy_((2 * torch.rand(len(spread)) - 1) * 2 * spread)
                     scale = 0.5 * float(spread.square().mean().sqrt())

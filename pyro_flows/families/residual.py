@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..nn import LipschitzNet
-from ..transforms import Chain, Residual
+from ..transforms import ActNorm, Chain, Residual
 from ..transforms.log_det import Determinant, LogDet, Roulette
+from .couplings import Norm, normed
 
 __all__ = ["residual"]
 
@@ -19,10 +20,12 @@ def residual(
     context_dim: int = 0,
     coefficient: float = 0.97,
     log_det: LogDet | None = None,
+    norm: Norm = ActNorm,
 ) -> Chain:
     """Return `depth` invertible residual blocks x = y + g(y): base → data, event_dim 1.
 
-    Scoring is explicit; sampling solves each block by iteration.
+    Scoring is explicit; sampling solves each block by iteration. How the nets start, and the norms, were
+    chosen by the KL to two moons (benchmarks/README.md).
 
     Behrmann, Grathwohl, Chen, Duvenaud & Jacobsen, "Invertible Residual Networks", 2019, arXiv:1811.00995;
     Chen, Behrmann, Duvenaud & Jacobsen, "Residual Flows for Invertible Generative Modeling", 2019,
@@ -30,12 +33,14 @@ def residual(
 
     Args:
         input_dim: length of the data vector.
-        depth: number of blocks; each one bends space little.
+        depth: number of blocks; a single one cannot bend space much.
         hidden: widths of each block's hidden layers.
         context_dim: length of the context vector, 0 for none.
-        coefficient: bound in (0, 1) of how much each layer stretches.
+        coefficient: bound in (0, 1) on how much each layer of a net stretches.
         log_det: `pyro_flows.transforms.Determinant()`, exact, or `transforms.Roulette()`, unbiased;
-            if None the former, up to 16 dimensions.
+            if None, the former up to 16 dimensions and the latter above.
+        norm: what stands next to each block, on its data side, called with `input_dim`:
+            `pyro_flows.transforms.ActNorm`, `pyro_flows.transforms.BatchNorm` or None.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -54,4 +59,4 @@ def residual(
         LipschitzNet(input_dim, hidden, coefficient=coefficient, context_dim=context_dim)
         for _ in range(depth)
     ]
-    return Chain(Residual(net, log_det=log_det) for net in nets)
+    return normed([Residual(net, log_det=log_det) for net in nets], norm, input_dim)

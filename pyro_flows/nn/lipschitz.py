@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple, cast
@@ -14,6 +15,8 @@ from .._tracing import may_learn
 from .mlp import _context_layer, _with_context
 
 __all__ = ["Contraction", "LipschitzNet", "SpectralLinear"]
+
+_BEND = 1.5  # β times the standard deviation of z at the start
 
 
 class SpectralLinear(nn.Linear):
@@ -40,18 +43,19 @@ class SpectralLinear(nn.Linear):
         self.coefficient = coefficient
         self.register_buffer("u", F.normalize(torch.randn(outputs), dim=0))
         self.register_buffer("v", F.normalize(torch.randn(inputs), dim=0))
-        self.u, self.v = self._iterated(20)
+        self.u, self.v = self.iterated(20)
 
     def scale(self) -> Tensor:
         """Return min(1, c/σ), and in training keep the better u and v."""
         kept = self.training and may_learn()
-        u, v = self._iterated(1 if kept else 5)
+        u, v = self.iterated(1 if kept else 5)
         if kept:
             self._keep(u, v)
         sigma = torch.dot(u, torch.mv(self.weight, v))
         return self.coefficient / sigma.clamp(min=self.coefficient)
 
-    def _iterated(self, times: int) -> tuple[Tensor, Tensor]:
+    def iterated(self, times: int) -> tuple[Tensor, Tensor]:
+        """Return u and v after so many more rounds of power iteration."""
         with torch.no_grad():
             u, v = self.u, self.v
             for _ in range(times):
@@ -131,6 +135,9 @@ class Contraction(NamedTuple):
 class LipschitzNet(nn.Module):
     """A multilayer perceptron g of L spectral layers and LipSwish: |g(x) − g(x′)| ≤ c^L |x − x′| < |x − x′|.
 
+    LipSwish is z · sigmoid(βz) / 1.1. Spectral layers make z small, so that β starts large enough for it to
+    bend within the data, of standard deviation 1: with the paper's 0.97 a new net is all but linear.
+
     Chen, Behrmann, Duvenaud & Jacobsen, "Residual Flows for Invertible Generative Modeling", 2019,
     arXiv:1906.02735.
 
@@ -170,13 +177,25 @@ class LipschitzNet(nn.Module):
         self.layers = nn.ModuleList(SpectralLinear(a, b, coefficient) for a, b in sizes)
         self.context = _context_layer(context_dim, hidden[0])
         self.context_shape = Size([context_dim]) if context_dim else None
-        # β = softplus of this; 0.5 as in the paper.
-        self.sharpness = nn.Parameter(torch.full((len(hidden),), 0.5))
+        self.sharpness = nn.Parameter(torch.empty(len(hidden)))  # β = softplus of this
         self.input_dim, self.bound = input_dim, coefficient ** (len(hidden) + 1)
-        with torch.no_grad():  # close to zero, so that a new block is close to the identity
-            last = cast(SpectralLinear, self.layers[-1])
-            last.weight *= 0.01
-            last.bias.zero_()
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Make hidden layers stretch as much as they may and bend within the data, and the last one small."""
+        *hidden, last = cast(list[SpectralLinear], list(self.layers))
+        size = 1.0  # standard deviation of a layer's input elements, if the data's is 1
+        for layer, sharpness in zip(hidden, self.sharpness, strict=True):
+            nn.init.orthogonal_(layer.weight, layer.coefficient)
+            layer.u, layer.v = layer.iterated(20)
+            spread = size * layer.weight.norm(dim=1)  # of each unit, before its activation
+            layer.bias.copy_((torch.rand_like(spread) * 4 - 2) * spread)
+            typical = float(spread.square().mean().sqrt())
+            sharpness.fill_(math.log(math.expm1(_BEND / typical)))
+            size = 0.5 * typical
+        last.weight.mul_(0.01)
+        last.bias.zero_()
 
     def contraction(self, context: Tensor | None = None) -> Contraction:
         """Return g given the context, its weights scaled once for a whole pass."""

@@ -24,7 +24,7 @@ def _tanh(z: Tensor) -> tuple[Tensor, Tensor]:
 def _silu(z: Tensor) -> tuple[Tensor, Tensor]:
     s = z.sigmoid()
     h = z * s
-    return h, s + h * (1 - s)
+    return h, torch.lerp(s, s.new_ones(()), h)  # s + h (1 − s)
 
 
 def _softplus(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -93,3 +93,39 @@ def test_batch_moments_far_from_zero_keep_their_precision():
 def test_running_moments_refuse_a_bad_decay(decay):
     with pytest.raises(ValueError, match="decay"):
         RunningMoments(2, decay)
+
+
+def test_the_gain_multiplies_the_last_layers_weights_alone():
+    plain, gained = MLP(3, 4, (8,)), MLP(3, 4, (8,), gain=3.0)
+    perturb(plain)
+    gained.load_state_dict(plain.state_dict())
+    x, bias = torch.randn(5, 3), plain.last.bias
+    torch.testing.assert_close(gained(x) - bias, 3 * (plain(x) - bias))
+
+
+def test_the_spread_multiplies_hidden_weights_at_the_start():
+    nets = []
+    for spread in (1.0, 2.4):
+        torch.manual_seed(0)
+        nets.append(MLP(3, 4, (8, 5), spread=spread))
+    for name, value in nets[0].state_dict().items():
+        factor = 2.4 if name in ("first.weight", "middle.0.weight") else 1.0
+        torch.testing.assert_close(nets[1].state_dict()[name], factor * value)
+
+
+def test_a_limit_bounds_what_far_rows_do():
+    net = MLP(2, 3, (8,), limit=4.0)
+    perturb(net)
+    x = torch.tensor([[0.5, -1.0]])
+    torch.testing.assert_close(net(x), MLP.forward(_unlimited(net), 4 * (x / 4).tanh()))
+    far = net(torch.tensor([[1e3, -1e3], [1e6, -1e6], [torch.inf, -torch.inf]]))
+    torch.testing.assert_close(far, far[:1].expand(3, 3))
+    assert net(torch.tensor([[torch.nan, 0.0]])).isnan().all()
+    with pytest.raises(ValueError, match="limit > 0; got 0"):
+        MLP(2, 3, limit=0.0)
+
+
+def _unlimited(net):
+    copy = MLP(2, 3, (8,))
+    copy.load_state_dict(net.state_dict())
+    return copy
