@@ -20,15 +20,7 @@ from .seeds import fixed_seed, generator_states, unvalidated
 __all__ = ["How", "ModelRuns"]
 
 Body = Callable[..., Any]
-_SIZES = (
-    5,
-    7,
-    11,
-    13,
-    17,
-    19,
-    23,
-)  # of the two batches of a check, none of them a plate's or an event's size
+_SIZES = (5, 7, 11, 13, 17, 19, 23)  # of the two batches of a check: none is a plate's or an event's size
 _COMPARED = 3  # draws that run alone too
 _SITES = 2  # of them whose sites are compared one by one
 _LOOKS = 30  # draws, among which some at which the model has a density are looked for
@@ -247,9 +239,8 @@ class ModelRuns:
             return body(self.joint.layout.arrange(values), count)
         if way == VMAP and count > 1:
             with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", "There is a performance drop"
-                )  # beside one by one it's none
+                # Some operations are done one by one inside: no slower than all of them.
+                warnings.filterwarnings("ignore", "There is a performance drop")
                 return torch.func.vmap(body, randomness=randomness)(dict(values))
         return stacked([body(one_of(values, i)) for i in range(count)])
 
