@@ -134,11 +134,12 @@ class FlowMatching:
             raise ValueError("expected no parameters but the NeuralODE's to train; got others: freeze them")
         if context is not None and (self.averaged or self.coupling is optimal_transport):
             raise ValueError(f"expected no coupling and no averaging beside a context; got {self}")
+        if context is not None or self.averaged is False:
+            return False
         standard = not parts.before and isinstance(flow().base_dist, StandardNormal)
         if self.averaged and not standard:
             raise ValueError("expected a standard normal base right before the NeuralODE; got another")
-        possible = standard and self.coupling is None and context is None
-        return possible if self.averaged is None else self.averaged
+        return standard and self.coupling is None
 
     def __repr__(self) -> str:
         name = None if self.coupling is None else self.coupling.__name__
