@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -16,6 +17,15 @@ from ..transforms import Chain, Coupling, DiagonalScaling
 __all__ = ["nice", "real_nvp"]
 
 Norm = Callable[[int], FlowTransform] | None
+Net = Callable[..., nn.Module]
+
+
+def keen_net(inputs: int, outputs: int, hidden: Sequence[int], **options: Any) -> MLP:
+    """Return an MLP that learns fast from data, and reads rows far from the others within bounds.
+
+    Its gain, spread and limit were chosen on eight tables (benchmarks/README.md).
+    """
+    return MLP(inputs, outputs, hidden, gain=3.0, spread=1.5, limit=4.0, **options)
 
 
 def couplings(
@@ -25,11 +35,9 @@ def couplings(
     hidden: Sequence[int],
     context_dim: int,
     activation: Activation,
+    net: Net = keen_net,
 ) -> list[FlowTransform]:
-    """Return couplings of halves that move in turn.
-
-    The nets' gain, spread and limit, and GELU, were chosen on eight tables (benchmarks/README.md).
-    """
+    """Return couplings of halves that move in turn."""
     if input_dim < 2:
         raise ValueError(
             f"expected input_dim ≥ 2, since a coupling needs one half to move the other; got {input_dim}. "
@@ -44,17 +52,8 @@ def couplings(
         partition = halving(input_dim, swap=i % 2 == 1)
         passive, active = partition.sizes()
         outputs = elementwise.num_params * active
-        net = MLP(
-            passive,
-            outputs,
-            hidden,
-            context_dim=context_dim,
-            activation=activation,
-            gain=3.0,
-            spread=1.5,
-            limit=4.0,
-        )
-        layers.append(Coupling(partition, elementwise, net, context_dim=context_dim))
+        conditioner = net(passive, outputs, hidden, context_dim=context_dim, activation=activation)
+        layers.append(Coupling(partition, elementwise, conditioner, context_dim=context_dim))
     return layers
 
 
@@ -105,6 +104,7 @@ def real_nvp(
     activation: Activation = nn.GELU,
     elementwise: Elementwise | None = None,
     norm: Norm = None,
+    net: Net = keen_net,
 ) -> Chain:
     """Affine couplings: base → data, event_dim 1.
 
@@ -123,6 +123,9 @@ def real_nvp(
             `max_log_scale` of it is gentler on rows far from the rest.
         norm: what stands between the couplings and next to the data, called with `input_dim`: None,
             `pyro_flows.transforms.BatchNorm` or `pyro_flows.transforms.ActNorm`.
+        net: makes each conditioner, called with the numbers of inputs and outputs, `hidden`, and
+            `context_dim` and `activation` by name. The default was chosen on eight tables
+            (benchmarks/README.md); a plain `pyro_flows.nn.MLP` learns more slowly, and suits guides.
 
     Raises:
         ValueError: if `input_dim` < 2 or `depth` < 1.
@@ -133,5 +136,5 @@ def real_nvp(
         >>> flow().sample((10,)).shape
         torch.Size([10, 5])
     """
-    layers = couplings(input_dim, depth, elementwise or Affine(), hidden, context_dim, activation)
+    layers = couplings(input_dim, depth, elementwise or Affine(), hidden, context_dim, activation, net)
     return normed(layers, norm, input_dim)

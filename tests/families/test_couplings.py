@@ -79,3 +79,9 @@ def _trains(flow, data):
         losses.append(loss.item())
     assert losses[-1] < losses[1] < float("inf")
     assert flow().sample((5,)).isfinite().all()
+
+
+def test_the_conditioners_may_be_plain():
+    nets = [part.net for part in pf.real_nvp(3, depth=2, net=pf.nn.MLP)]
+    assert all(net.limit is None and net.last.gain == 1 for net in nets)
+    assert all(part.net.limit == 4 for part in pf.real_nvp(3, depth=2))

@@ -6,6 +6,7 @@ from torch import nn
 
 from ...elementwise import Affine, PowerTails, RationalQuadratic
 from ...families import nsf, real_nvp
+from ...nn import MLP
 from ...transform import FlowTransform
 from ...transforms import Chain, Monotone
 
@@ -17,7 +18,7 @@ def default_transform(dim: int) -> FlowTransform:
     if dim == 1:
         # With nothing to condition on, tails that are not Gaussian must come from the map itself.
         return Chain([Monotone(g, (1,)) for g in (RationalQuadratic(bins=16), PowerTails())])
-    return real_nvp(dim, depth=8, hidden=(32, 32), activation=nn.SiLU, elementwise=Affine(3.0))
+    return real_nvp(dim, depth=8, hidden=(32, 32), activation=nn.SiLU, elementwise=Affine(3.0), net=MLP)
 
 
 def local_transform(dim: int, context_dim: int) -> FlowTransform:
@@ -26,7 +27,7 @@ def local_transform(dim: int, context_dim: int) -> FlowTransform:
     if dim == 1:
         inner = nsf(1, depth=1, hidden=widths, context_dim=context_dim, autoregressive=True)
     else:
-        inner = real_nvp(dim, depth=4, hidden=widths, context_dim=context_dim, activation=nn.SiLU)
+        inner = real_nvp(dim, depth=4, hidden=widths, context_dim=context_dim, activation=nn.SiLU, net=MLP)
     affine = Affine(5.0)
     last = nn.Linear(widths[0], affine.num_params * dim)
     nn.init.zeros_(last.weight)
