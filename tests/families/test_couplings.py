@@ -82,6 +82,6 @@ def _trains(flow, data):
 
 
 def test_the_conditioners_may_be_plain():
-    nets = [part.net for part in pf.real_nvp(3, depth=2, net=pf.nn.MLP)]
+    nets = [part.conditioner for part in pf.real_nvp(3, depth=2, net=pf.nn.MLP)]
     assert all(net.limit is None and net.last.gain == 1 for net in nets)
-    assert all(part.net.limit == 4 for part in pf.real_nvp(3, depth=2))
+    assert all(part.conditioner.limit == 4 for part in pf.real_nvp(3, depth=2))
