@@ -112,6 +112,8 @@ class Layout:
 
     def whole(self, name: str) -> Size:
         """Return the shape of a site's batch and event."""
+        if name not in self.values:  # data whose one score is summed with that of others
+            return Size(self.batches[name])
         value = self.values[name]
         # The batch is that of the score, which rows share if they depend on a common site that is summed out.
         return torch.broadcast_shapes(self.batches[name] + value[len(value) - self.event_dims[name] :], value)
