@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pyro.distributions import ExpandedDistribution, Independent, MaskedDistribution, constraints
+from pyro.distributions import (
+    ExpandedDistribution,
+    Independent,
+    MaskedDistribution,
+    MaskedMixture,
+    constraints,
+)
 from pyro.distributions.util import scale_and_mask, sum_rightmost
 from pyro.poutine import Trace
 from torch import Tensor
@@ -90,6 +96,13 @@ def _inside(fn: Any, value: Tensor) -> Tensor | None:
         return None if ok is None else sum_rightmost(~ok, fn.reinterpreted_batch_ndims) == 0
     if isinstance(fn, ExpandedDistribution):
         return _inside(fn.base_dist, value)
+    if isinstance(fn, MaskedMixture):  # whose own check takes no wider mask than the value is
+        parts = [_inside(component, value) for component in (fn.component0, fn.component1)]
+        if parts == [None, None]:
+            return None
+        everywhere = torch.ones((), dtype=torch.bool, device=value.device)
+        zero, one = (everywhere if part is None else part for part in parts)
+        return torch.where(fn.mask, one, zero)
     try:
         support = inner = fn.support
     except NotImplementedError:

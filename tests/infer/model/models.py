@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -254,6 +255,22 @@ def mixture_by_hand(v: dict[str, Tensor]) -> Tensor:
     return prior + (weights + dist.Normal(v["loc"], 1.0).log_prob(Y[:, None])).logsumexp(-1).sum()
 
 
+def masked_mixture() -> None:
+    """A mixture whose mask is summed out; each component has a support of its own."""
+    rate = pyro.sample("rate", dist.LogNormal(0.0, 1.0))
+    with pyro.plate("row", 4):
+        late = pyro.sample("late", dist.Bernoulli(0.3), infer={"enumerate": "parallel"})
+        parts = dist.Exponential(rate), dist.Normal(0.0, 2.0)
+        pyro.sample("y", dist.MaskedMixture(late.bool(), *parts), obs=Y)
+
+
+def masked_mixture_by_hand(v: dict[str, Tensor]) -> Tensor:
+    positive = dist.Exponential(v["rate"], validate_args=False).log_prob(Y.clamp(min=0))
+    first = torch.where(Y >= 0, positive, -torch.inf) + math.log(0.7)
+    second = dist.Normal(0.0, 2.0).log_prob(Y) + math.log(0.3)
+    return dist.LogNormal(0.0, 1.0).log_prob(v["rate"]) + torch.logaddexp(first, second).sum()
+
+
 def one_label_for_all() -> None:
     """A discrete site outside the plate: its sum is one over all rows together."""
     x = pyro.sample("x", dist.Normal(0.0, 1.0))
@@ -404,6 +421,7 @@ CASES = {
         single_covariance, covariance_by_hand, "vmap", lambda v: v["r"].abs() >= 1
     ),
     "mixture": Case(mixture, mixture_by_hand, "vmap"),
+    "masked mixture": Case(masked_mixture, masked_mixture_by_hand),
     "one label for all": Case(one_label_for_all, one_label_by_hand),
     "hidden Markov model": Case(hidden_markov, hidden_markov_by_hand),
     "hidden Markov models of sequences": Case(hidden_markov_sequences, hidden_markov_sequences_by_hand),
