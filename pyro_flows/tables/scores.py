@@ -15,6 +15,8 @@ from .values import Array
 
 __all__ = ["Scores"]
 
+_LEAST = 1e-100
+
 
 class Scores:
     r"""z = g(t), increasing from all of R onto all of R: Φ(g(t)) is a column's cumulative distribution.
@@ -50,15 +52,18 @@ class Scores:
         """Return the map that makes `values` normal: knots at their quantiles, and tails, if not straight."""
         order = np.argsort(values, kind="stable")
         values, weights = values[order], weights[order]
+        if not values[-1] - values[0] > _LEAST:  # slopes would overflow
+            raise ValueError(
+                f"expected values that span more than {_LEAST}; got {values[-1] - values[0]:.3g}"
+            )
         total = weights.sum()
         cumulated = (weights.cumsum() - weights / 2) / total
         outer = -_ndtri(min(0.25, 20 / total))  # so that some twenty rows lie beyond each outer knot
         spacing = max(0.25, 1.6 * total**-0.2)
         scores = np.linspace(-outer, outer, 2 + round(2 * outer / spacing))
         knots = np.interp(_ndtr(scores), cumulated, values)
-        keep = np.append(
-            True, np.diff(knots) > 1e-9 * (knots[-1] - knots[0])
-        )  # of knots at one place the first
+        # Of knots at one place the first.
+        keep = np.append(True, np.diff(knots) > 1e-9 * (knots[-1] - knots[0]))
         if keep.sum() < 2:  # nearly all values are one
             knots, scores, keep = values[[0, -1]], scores[[0, -1]], np.array([True, True])
         knots, last = knots[keep], scores[-1]

@@ -181,7 +181,7 @@ CASES: dict[str, Case] = {
         lambda: pf.Chain([tr.ActNorm(2, event_dim=3), tr.Coupling(Mask(~_IMAGE), Affine(), _net(6, 12))]),
         (2, 3, 2),
     ),
-    "chain-mixed": Case("Chain", _mixed, outside=FOREIGN | SPLINE | COARSE),
+    "chain-mixed": Case("Chain", _mixed, scale=0.1, outside=FOREIGN | SPLINE | COARSE),
     "chain-composed": Case(
         "Chain",
         lambda: pf.Chain(
