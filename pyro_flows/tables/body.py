@@ -52,14 +52,14 @@ class Body:
             scores = Scores.of_counts(shifted, counts, lowest=lowest)
             return cls(scores, low=low, high=high, whole=True, origin=origin)
         origin = float(np.median(x)) if math.isinf(low) else 0.0
-        body = cls(None, low=low, high=high, whole=False, origin=origin)  # type: ignore[arg-type]
-        body.scores = Scores.of(body._to_line(x)[0], weights, straight=math.isfinite(low))
-        return body
+        line, _ = _to_line(x, low, high, origin)
+        scores = Scores.of(line, weights, straight=math.isfinite(low))
+        return cls(scores, low=low, high=high, whole=False, origin=origin)
 
     def encode(self, x: Array) -> tuple[Tensor, Tensor, Tensor]:
         """Return the lowest and highest score of each number, and its log-probability or log-density."""
         if not self.whole:
-            line, slope = self._to_line(x)
+            line, slope = _to_line(x, self.low, self.high, self.origin)
             z, log_slope = self.scores.forward(torch.from_numpy(line))
             return z, z, log_slope + torch.from_numpy(slope) + log_normal(z)
         k = torch.from_numpy((x - self.origin).astype(np.float64))
@@ -106,17 +106,6 @@ class Body:
             return f"{times[0]} … {times[1]}"
         return f"{ends[0]:.6g} … {ends[1]:.6g}"
 
-    def _to_line(self, x: Array) -> tuple[Array, Array]:
-        """Return t and log dt/dx."""
-        if math.isinf(self.low):
-            t = (x - self.origin).astype(np.float64)
-            return t, np.zeros_like(t)
-        above = np.log(x - self.low)
-        if math.isinf(self.high):
-            return above, -above
-        below = np.log(self.high - x)
-        return above - below, np.log(self.high - self.low) - above - below
-
     def state(self) -> dict[str, Any]:
         """Return plain values to save."""
         names = ("low", "high", "whole", "origin")
@@ -126,3 +115,15 @@ class Body:
     def of_state(cls, state: dict[str, Any]) -> Body:
         """Return the body that `state` is of."""
         return cls(**{**state, "scores": Scores.of_state(state["scores"])})
+
+
+def _to_line(x: Array, low: float, high: float, origin: float) -> tuple[Array, Array]:
+    """Return t and log dt/dx."""
+    if math.isinf(low):
+        t = (x - origin).astype(np.float64)
+        return t, np.zeros_like(t)
+    above = np.log(x - low)
+    if math.isinf(high):
+        return above, -above
+    below = np.log(high - x)
+    return above - below, np.log(high - low) - above - below
