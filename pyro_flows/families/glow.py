@@ -81,6 +81,7 @@ def glow(
     elementwise = elementwise or Affine()
 
     def step(shape: Size) -> list[FlowTransform]:
+        """Return one step of flow, data side last: coupling, 1×1 convolution, act norm."""
         channels, *plane = shape
         partition = Channels(shape)
         net = GlowNet(

@@ -80,6 +80,7 @@ def real_nvp_image(
         return parts
 
     def scale(shape: Size, width: int, last: bool) -> Chain:
+        """Return the couplings of one scale, with a checkerboard's before and channels' after the squeeze."""
         if not _is_even(shape):
             return Chain(reversed(couplings(Channels, shape, 3, width)))
         parts = couplings(checkerboard, shape, 3, width)

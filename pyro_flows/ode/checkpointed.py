@@ -100,6 +100,7 @@ class _Steps(torch.autograd.Function):
     def forward(
         ctx: Any, solver: Adaptive, f: Derivative, start: float, end: float, count: int, *tensors: Tensor
     ) -> State:
+        """Integrate, and keep the states between the steps."""
         recorded = _Recorded(f, math.copysign(1.0, end - start))
         moved = solver(recorded, tensors[:count], start, end)
         ctx.f, ctx.count, ctx.steps, ctx.length = f, count, recorded.steps, end - start
@@ -108,6 +109,7 @@ class _Steps(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        """Take each step again with a graph, from the last to the first."""
         count, steps = ctx.count, ctx.steps
         saved = ctx.saved_tensors
         inputs = saved[: len(saved) - count * len(steps)]

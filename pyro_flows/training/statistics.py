@@ -120,6 +120,7 @@ def _set(moments: RunningMoments, run: Callable[[], Any]) -> None:
     mean, squares = (torch.zeros(moments.mean.shape, dtype=torch.float64) for _ in range(2))
 
     def collect(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Add a batch to the moments (Chan, Golub and LeVeque, 1979)."""
         nonlocal count, mean, squares
         y, event_dim = _arguments(*args, **named)
         new_mean, new_variance, rows = (t.cpu().double() for t in batch_moments(y, event_dim))

@@ -133,6 +133,7 @@ class NeuralODE(FlowTransform):
         self.evaluations = 0
 
         def derivative(t: Tensor, state: State) -> State:
+            """Return the derivatives of the position, its log-det and the penalties if asked for."""
             if not is_traced():
                 self.evaluations += 1
             here = state[0]

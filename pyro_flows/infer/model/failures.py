@@ -28,6 +28,7 @@ def halved(
     failures: list[Exception] = []
 
     def parts(batch: Values, error: Exception) -> list[Any]:
+        """Return the scores of a batch that raised `error`, half by half."""
         count = count_of(batch)
         if count == 1:
             failures.append(error)

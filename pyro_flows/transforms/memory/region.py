@@ -124,6 +124,7 @@ class _Evaluation(torch.autograd.Function):
     def forward(
         ctx: Any, region: Region, value: Tensor, context: Tensor | None, *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Evaluate the region, and keep what its backward pass starts from."""
         moved, log_det, kept = region.evaluate(value, context)
         ctx.region = region
         ctx.set_materialize_grads(False)
@@ -132,6 +133,7 @@ class _Evaluation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the gradients of all inputs, layer by layer."""
         value, context, *kept = ctx.saved_tensors
         found = gradients(ctx.region, value, context, kept, grads, ctx.needs_input_grad[1:])
         return None, *found
