@@ -26,7 +26,8 @@ class ParamStoreEntry:
     """Keeps a module and Pyro's parameter store the same: parameters, and buffers too, which Pyro leaves out.
 
     Values that somebody else has put into the store under our names, from a loaded file say, are taken over;
-    a part of them is refused, since a flow without its whitening is another distribution.
+    a part of them is refused, since a flow without its whitening is another distribution. Tensors
+    that the module has got since, by ``load_state_dict(assign=True)`` say, are put into the store.
 
     Args:
         name: what all keys begin with.
@@ -46,7 +47,7 @@ class ParamStoreEntry:
             )
         self.name = name
         self.module: weakref.ref[nn.Module] = weakref.ref(module)
-        self.aliases: dict[str, Tensor] = {}
+        self.put: dict[str, Tensor] = {}  # into the store, by us
         _owners[name] = self
         if not keep:
             weakref.finalize(module, _forget, name).atexit = False
@@ -61,7 +62,11 @@ class ParamStoreEntry:
         for key, buffer in module.named_buffers():
             if buffer.is_floating_point() and buffer.numel():
                 mine[f"{self.name}.{key}"] = self._alias(f"{self.name}.{key}", buffer)
-        foreign = {key for key, value in mine.items() if store._params.get(key, value) is not value}
+        foreign = {
+            key
+            for key, value in mine.items()
+            if (held := store._params.get(key, value)) is not value and held is not self.put.get(key)
+        }
         if foreign:
             missing = sorted(key for key in mine if key not in store)
             if missing:
@@ -73,7 +78,10 @@ class ParamStoreEntry:
                 for key in foreign:
                     mine[key].data.copy_(store._params[key])
         for key, value in mine.items():
-            if store._params.get(key) is not value:
+            self.put[key] = value
+            old = store._params.get(key)
+            if old is not value:
+                store._param_to_name.pop(old, None)
                 store._constraints[key] = constraints.real
                 store._params[key] = value
                 store._param_to_name[value] = key
@@ -81,14 +89,9 @@ class ParamStoreEntry:
 
     def _alias(self, key: str, buffer: Tensor) -> Tensor:
         """Return a leaf for the store that shares the buffer's memory."""
-        alias = self.aliases.get(key)
+        alias = self.put.get(key)
         if alias is None or alias.data_ptr() != buffer.data_ptr() or alias.dtype != buffer.dtype:
             alias = buffer.detach().requires_grad_()
-            old = self.aliases.get(key)
-            store = pyro.get_param_store()
-            if old is not None and store._params.get(key) is old:
-                del store._params[key]
-            self.aliases[key] = alias
         return alias
 
     def announce(self) -> None:

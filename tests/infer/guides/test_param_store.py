@@ -75,3 +75,20 @@ def test_guides_in_two_lists_share_nothing():
     count = len(stored())
     del lists[0], both
     assert 0 < len(stored()) < count
+
+
+def test_tensors_that_the_guide_got_since_are_put_into_the_store():
+    guides = [AutoFlow(pair, name=name) for name in ("one", "other")]
+    for guide in guides:
+        guide()
+    values = guides[1].sample_posterior(3)
+    wanted = guides[1].log_prob(values)
+    guides[0].load_state_dict(guides[1].state_dict(), assign=True)
+    assert torch.equal(guides[0].log_prob(values), wanted)  # not the store's old values
+    stored = pyro.get_param_store()
+    for key, parameter in guides[0].flow.named_parameters():
+        assert stored._params[f"one.{key}"] is parameter
+        assert stored.param_name(parameter) == f"one.{key}"
+    guides[0].double()
+    assert guides[0].log_prob({name: value.double() for name, value in values.items()}).dtype is torch.float64
+    assert {stored[key].dtype for key in stored if key.startswith("one.")} == {torch.float64}
