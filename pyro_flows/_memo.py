@@ -8,82 +8,12 @@ returned only while that fingerprint is unchanged.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from ._fingerprint import Fingerprint, Outline, Steps, fingerprint, version
 from ._tracing import is_traced
-
-
-class Steps:
-    """Counts optimiser steps: fused optimisers change parameters without a new `_version`."""
-
-    count = 0
-    fused: ClassVar[weakref.WeakKeyDictionary[Optimizer, int]] = weakref.WeakKeyDictionary()  # last steps
-    installed = False
-
-    @classmethod
-    def install(cls) -> None:
-        if not cls.installed:
-            register_optimizer_step_post_hook(cls._after_step)
-            cls.installed = True
-
-    @classmethod
-    def _after_step(cls, optimiser: Optimizer, *_: Any) -> None:
-        # Reading a global counter in a compiled step would recompile it at every step; compiled
-        # optimisers bump `_version` instead.
-        if not torch.compiler.is_compiling():
-            cls.count += 1
-            if any(group.get("fused") for group in optimiser.param_groups):
-                cls.fused[optimiser] = cls.count
-
-    @classmethod
-    def changed(cls, tensors: Iterable[Tensor], since: int) -> bool:
-        """Whether a fused optimiser has changed any of these since `count` was `since`."""
-        if cls.count == since:
-            return False
-        ids = {id(tensor) for tensor in tensors}
-        moved = (o for o, last in cls.fused.items() if last > since)
-        return any(id(p) in ids for o in moved for group in o.param_groups for p in group["params"])
-
-
-def version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
-
-
-def fingerprint(module: nn.Module) -> tuple[tuple[Any, ...], list[Tensor]]:
-    """Return marks of all that an evaluation of `module` depends on besides its input, and the tensors.
-
-    Keep the tensors with the marks, so that none of their ids is used again.
-    """
-    marks: list[Any] = [Steps.count, torch.is_grad_enabled()]
-    for device in ("cpu", "cuda"):
-        marks.append(torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
-    tensors: list[Tensor] = []
-    modules = [module]
-    while modules:  # most modules hold nothing: asking first halves the time
-        here = modules.pop()
-        marks.append(here.training)
-        inside = here.__dict__
-        if inside.get("_pyro_samples"):  # Bayesian weights are drawn at each access
-            marks.append(object())
-        if here._parameters:
-            tensors += [t for t in here._parameters.values() if t is not None]
-        if here._buffers:
-            tensors += [t for t in here._buffers.values() if t is not None]
-        if "constants" in inside:
-            tensors += inside["constants"]
-        if here._modules:
-            modules += [child for child in here._modules.values() if child is not None]
-    try:
-        marks += [(id(t), t._version, t.data_ptr(), t.requires_grad) for t in tensors]
-    except RuntimeError:  # tensors of inference mode have no version
-        marks += [(id(t), version(t), t.data_ptr(), t.requires_grad) for t in tensors]
-    return tuple(marks), tensors
 
 
 class _Entry(NamedTuple):
@@ -92,7 +22,7 @@ class _Entry(NamedTuple):
     versions: tuple[int, int]
     log_det: Tensor  # of the map source -> result
     forward: bool  # whether that map is the transform's forward
-    fingerprint: tuple[tuple[Any, ...], list[Tensor]]
+    fingerprint: Fingerprint
 
 
 def _matched(
@@ -109,10 +39,11 @@ class Memo:
     The result is referenced weakly; when it is freed, so are the log-det and its autograd graph.
     """
 
-    __slots__ = ("__weakref__", "_entry", "_served", "_traced")
+    __slots__ = ("__weakref__", "_entry", "_outline", "_served", "_traced")
 
     def __init__(self) -> None:
         self._entry: _Entry | None = None
+        self._outline: Outline | None = None
         self._served = False  # whether the source was returned: then the result is a sample that is scored
         self._traced: tuple[Tensor, Tensor, Tensor, bool] | None = None
 
@@ -150,7 +81,7 @@ class Memo:
             (version(source), version(result)),
             log_det,
             forward,
-            fingerprint(module),
+            self._fingerprint(module),
         )
         return result
 
@@ -192,7 +123,11 @@ class Memo:
 
     def _holds(self, module: nn.Module, entry: _Entry, result: Tensor) -> bool:
         unchanged = entry.versions == (version(entry.source), version(result))
-        if unchanged and entry.fingerprint[0] == fingerprint(module)[0]:
+        if unchanged and entry.fingerprint == self._fingerprint(module):
             return True
         self._entry = None
         return False
+
+    def _fingerprint(self, module: nn.Module) -> Fingerprint:
+        marks, self._outline = fingerprint(module, self._outline)
+        return marks

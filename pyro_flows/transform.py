@@ -178,11 +178,16 @@ class Inverse(FlowTransform):
     def __init__(self, transform: FlowTransform) -> None:
         super().__init__()
         self.transform = transform
-        self._memo = transform._memo
-        self.bijective = transform.bijective
-        self.domain, self.codomain = transform.codomain, transform.domain
-        self.domain_shape, self.codomain_shape = transform.codomain_shape, transform.domain_shape
-        self.context_shape, self.reversible = transform.context_shape, transform.reversible
+        self.__dict__.update(  # past Module's own, slow setting: Pyro asks for an inverse at each scoring
+            _memo=transform._memo,
+            bijective=transform.bijective,
+            domain=transform.codomain,
+            codomain=transform.domain,
+            domain_shape=transform.codomain_shape,
+            codomain_shape=transform.domain_shape,
+            context_shape=transform.context_shape,
+            reversible=transform.reversible,
+        )
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return `transform.inverse_and_log_det(x, context)`."""

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..._memo import Steps
+from ..._fingerprint import Steps
 from ..._tracing import graph_later
 from ...partitions import Partition
 from ..passing import Cut, Step, advance, run, whole

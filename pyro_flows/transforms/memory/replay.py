@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..._memo import Steps
+from ..._fingerprint import Steps
 from ...partitions import Partition
 from ..coupling import Coupling
 from ..passing import Cut, run, split, whole

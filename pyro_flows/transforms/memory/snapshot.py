@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import get_device_states, set_device_states
 
-from ..._memo import version
+from ..._fingerprint import version
 from ...nn import RunningMoments
 from ...nn.lipschitz import SpectralLinear
 from ..passing import Step
