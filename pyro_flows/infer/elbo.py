@@ -15,6 +15,7 @@ from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from torch import Tensor
 
 from .._tracing import fixed_statistics
+from .model.program import is_latent, samples
 from .model.scoring import correct_scores
 
 __all__ = ["DRegELBO", "JitPathELBO", "PathELBO"]
@@ -61,13 +62,25 @@ def _without_score(guide_trace: Trace, held: Trace) -> None:
             site["score_parts"] = parts._replace(entropy_term=entropy)
 
 
+def _refuse_drawn(model_trace: Trace, guide_trace: Trace) -> None:
+    """Raise a ValueError if the model draws a discrete site that the guide leaves out."""
+    for name, site in samples(model_trace).items():
+        if name not in guide_trace.nodes and is_latent(site) and site["fn"].support.is_discrete:
+            raise ValueError(
+                f"expected a guide of every discrete site; got none for {name!r}, which this bound does not sum "
+                "out: mark it by infer={'enumerate': 'parallel'} and train by pyro_flows.infer.fit_vi or "
+                "pyro.infer.TraceEnum_ELBO"
+            )
+
+
 class PathELBO(Trace_ELBO):
     r"""E_q[log p(x, z) − log q_φ(z)], its gradient taken through z = f_φ(ε) only: "sticking the landing".
 
     The parameters inside log q are held fixed. The gradient is unbiased, and has no variance when q is
     the posterior; `Trace_ELBO`'s, which keeps the score, still has some then. Sites that are not
     reparametrised are treated as `Trace_ELBO` treats them. The guide is run twice a step: what it draws
-    outside of sample sites, such as dropout, must be switched off.
+    outside of sample sites, such as dropout, must be switched off. Discrete sites are not summed out: if the
+    guide leaves one out, that is a ValueError.
 
     Works with any guide and model, plates, subsampling and ``vectorize_particles``; takes the arguments of
     `pyro.infer.Trace_ELBO`.
@@ -88,6 +101,7 @@ class PathELBO(Trace_ELBO):
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
         recorder = _Recorder(guide)
         model_trace, guide_trace = super()._get_trace(model, recorder, args, kwargs)
+        _refuse_drawn(model_trace, guide_trace)
         _without_score(guide_trace, recorder.again(args, kwargs))
         return correct_scores(model_trace), guide_trace
 
@@ -129,6 +143,7 @@ class DRegELBO(Trace_ELBO):
             model = poutine.replay(model, trace=self._subsample)
         recorder, model_recorder = _Recorder(guide), _Recorder(model)
         model_trace, guide_trace = super()._get_trace(model_recorder, recorder, args, kwargs)
+        _refuse_drawn(model_trace, guide_trace)
         correct_scores(model_trace)
         self._subsample = Trace()
         for name, site in model_recorder.trace.nodes.items():

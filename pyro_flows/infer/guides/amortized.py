@@ -15,7 +15,7 @@ from torch.distributions import Transform
 
 from ...flow import Flow
 from ..model.local_sites import LocalSites
-from ..model.program import is_latent, samples
+from ..model.program import is_enumerated, is_latent, samples
 from .auto_flow import AutoFlow
 from .defaults import local_transform
 from .fixed_layers import fix_layers
@@ -31,7 +31,8 @@ class AutoAmortized(AutoGuide):
 
     An encoder e reads the rows y_i; its features, with the global variables' unconstrained values, are the
     context of the flow over the row's local variables. Inside a subsampled plate only the rows of the
-    subsample are read, and terms are scaled as the model's are. Train it by Pyro's `SVI`.
+    subsample are read, and terms are scaled as the model's are. Train it by Pyro's `SVI`; by `TraceEnum_ELBO` if
+    the model has discrete sites marked by ``infer={"enumerate": "parallel"}``, which are summed out.
 
     In an `AutoGuideList` it takes the list's plates. A guide of the local sites alone, beside another one of
     the global sites, is made of a model that hides the latter; it does not read their values.
@@ -107,7 +108,7 @@ class AutoAmortized(AutoGuide):
         with torch.no_grad(), poutine.block():
             sites = samples(poutine.trace(model).get_trace(*args, **kwargs))
             features = self._features(self._rows[0](*args, **kwargs)[:2])
-        latent = {name: site for name, site in sites.items() if is_latent(site)}
+        latent = {name: site for name, site in sites.items() if is_latent(site) and not is_enumerated(site)}
         local = self._sites = LocalSites(latent)
         if features.dim() != 2:
             raise ValueError(f"expected features of shape (batch, k); got {tuple(features.shape)} of 2 rows")

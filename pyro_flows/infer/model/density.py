@@ -15,8 +15,9 @@ from .latents import Latents
 from .runs import How, ModelRuns
 from .seeds import fixed_seed, unvalidated
 
-__all__ = ["LogDensity", "fixed_seed", "log_joint", "trace_at", "unvalidated"]
+__all__ = ["SEEN_A_PART", "LogDensity", "fixed_seed", "log_joint", "trace_at", "unvalidated"]
 
+SEEN_A_PART = "the model has seen a part of the data only"
 _PREPARED = 3  # times at most, while no draw has a finite density
 
 
@@ -114,7 +115,7 @@ class LogDensity:
         layout = self.runs.joint.layout
         if layout.part and not self.runs.random:
             warnings.warn(
-                f"the model has seen a part of the data only, the same in every run: {layout.part}. Use "
+                f"{SEEN_A_PART}, the same in every run: {layout.part}. Use "
                 "subsample_size instead of a fixed subsample, or give all data",
                 stacklevel=3,
             )

@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import SVI, Trace_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from torch import nn
 
 import pyro_flows as pf
@@ -176,6 +176,35 @@ def test_constrained_and_several_local_sites():
     assert result.draws["level"].shape == (8000, 4, 2)
     assert float(result.draws["rate"].min()) > 0
     assert guide.sample_rows(rows, 3)["level"].shape == (3, 4, 2)
+
+
+def mixture(y, batch=None):
+    """Each row's mean is drawn around −1 or 1."""
+    share = pyro.sample("share", dist.Beta(2.0, 2.0))
+    with pyro.plate("row", len(y), subsample_size=batch) as rows:
+        side = pyro.sample("side", dist.Bernoulli(share), infer={"enumerate": "parallel"})
+        z = pyro.sample("z", dist.Normal(2 * side - 1, 1.0))
+        pyro.sample("y", dist.Normal(z, 1.0), obs=y[rows])
+
+
+def test_discrete_local_sites_are_summed_out():
+    guide = amortised(
+        mixture, create_plates=lambda y, batch=None: pyro.plate("row", len(y), subsample_size=batch, dim=-1)
+    )
+    elbo = TraceEnum_ELBO(num_particles=8, vectorize_particles=True, max_plate_nesting=1)
+    svi = SVI(mixture, guide, pyro.optim.ClippedAdam({"lr": 0.05, "lrd": 0.97}), elbo)
+    for step in range(80):
+        svi.step(Y, 3 if step < 20 else None)
+    result = pf.infer.importance(mixture, guide, Y, num_samples=4000)
+    shares = (torch.arange(1000.0) + 0.5) / 1000
+    left, right = (dist.Normal(mean, math.sqrt(2)).log_prob(Y).exp() for mean in (-1.0, 1.0))
+    rows = shares[:, None] * right / (shares[:, None] * right + (1 - shares[:, None]) * left)
+    density = dist.Beta(2.0, 2.0).log_prob(shares)
+    density = density + (shares[:, None] * right + (1 - shares[:, None]) * left).log().sum(-1)
+    assert result.log_evidence == pytest.approx(float(density.exp().mean().log()), abs=0.1)
+    weights = result.smoothed.log_weights.exp()
+    sides = (weights[:, None] * result.discrete["side"]).sum(0)
+    torch.testing.assert_close(sides, (density.softmax(0)[:, None] * rows).sum(0).double(), atol=0.08, rtol=0)
 
 
 def test_saving_copying_and_names():

@@ -13,6 +13,7 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoGuideList, AutoMultivariateNormal, AutoNormal
 from torch import nn
 
+from pyro_flows.diagnostics import report, to_arviz
 from pyro_flows.infer import AutoAmortized, AutoFlow, PathELBO, importance
 from pyro_flows.infer.guides import start
 
@@ -66,12 +67,18 @@ def test_particles_run_together_through_svi_and_importance(elbo, first, second):
 def test_a_list_of_a_flow_and_pyros_guide_estimates_the_evidence():
     guide = guides(AutoFlow, AutoMultivariateNormal)
     elbo = PathELBO(num_particles=32, vectorize_particles=True)
-    svi = SVI(hierarchy, guide, pyro.optim.ClippedAdam({"lr": 0.1, "lrd": 0.985}), elbo)
-    for _ in range(150):
+    svi = SVI(hierarchy, guide, pyro.optim.ClippedAdam({"lr": 0.1, "lrd": 0.97}), elbo)
+    for _ in range(80):
         svi.step()
     result = importance(hierarchy, guide, num_samples=4000)
     assert result.log_evidence == pytest.approx(LOG_Z, abs=0.2)
     assert result.gap < 0.7  # the mean and the effects are correlated, which two guides cannot tell
+    judged = report(result)
+    assert judged.verdict != "good"
+    assert "in place of AutoGuideList" in judged.advice
+    posterior = to_arviz([result, result])["posterior"]
+    assert dict(posterior["effect"].sizes) == {"chain": 2, "draw": 4000, "groups": 4}
+    assert dict(posterior["mean"].sizes) == {"chain": 2, "draw": 4000}
 
 
 def rows(y, batch=None):
