@@ -67,8 +67,8 @@ def _refuse_drawn(model_trace: Trace, guide_trace: Trace) -> None:
     for name, site in samples(model_trace).items():
         if name not in guide_trace.nodes and is_latent(site) and site["fn"].support.is_discrete:
             raise ValueError(
-                f"expected a guide of every discrete site; got none for {name!r}, which this bound does not sum "
-                "out: mark it by infer={'enumerate': 'parallel'} and train by pyro_flows.infer.fit_vi or "
+                f"expected a guide of every discrete site; got none for {name!r}, which this bound does not "
+                "sum out: mark it by infer={'enumerate': 'parallel'} and train by pyro_flows.infer.fit_vi or "
                 "pyro.infer.TraceEnum_ELBO"
             )
 

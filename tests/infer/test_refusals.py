@@ -1,4 +1,4 @@
-"""Models that cannot be fitted as they are get one line that says what to do, whatever the user calls first."""
+"""Models that cannot be fitted as they are get one line that says what to do, whatever is called first."""
 
 import warnings
 

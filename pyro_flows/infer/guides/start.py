@@ -14,7 +14,7 @@ from ..model.latents import Latents
 from .gaussian import fit_gaussian, log_weights, lower_triangular, mean_weight
 from .newton import newton_path
 
-__all__ = ["best_gaussian", "draws_together", "simple_gaussians", "starting_gaussian"]
+__all__ = ["best_gaussian", "simple_gaussians", "starting_gaussian"]
 
 Density = Callable[[Tensor], Tensor]
 Gaussian = tuple[Tensor, Tensor]  # location and triangular scale, or its diagonal
@@ -22,17 +22,9 @@ Gaussian = tuple[Tensor, Tensor]  # location and triangular scale, or its diagon
 STEPS = 500
 BATCH = 128  # draws a step
 FEWEST_DRAWS = 16
-MOST_ELEMENTS = 2**22  # log-densities of single sites' elements that are held in memory at once
 NEAR = 0.05  # nats of half the log-weights' variance, below which a Newton step's Gaussian will do
 PLAIN_SCALE = 0.1  # as Pyro's guides have it
 TRIALS = 100  # points around a start at which the density is not finite
-
-
-def draws_together(density: LogDensity) -> int:
-    """Return how many draws of a model, once it is prepared, take a bounded part of the memory together."""
-    layout = density.runs.joint.layout
-    elements = sum(math.prod(layout.whole(name)) for name in layout.batches)
-    return max(1, MOST_ELEMENTS // max(elements, 1))
 
 
 def starting_gaussian(
@@ -65,7 +57,7 @@ def starting_gaussian(
     if density.redrawn:
         scales = torch.full_like(start, PLAIN_SCALE)
         return start, torch.diag(scales) if dense else scales
-    together = draws_together(density)
+    together = density.runs.together
     start = _inside(density.seeded, trials, together)
     path = newton_path(density.seeded, start, together=together) if dense else []
     noise = torch.randn(_count(200, together), len(start), dtype=start.dtype, device=start.device)

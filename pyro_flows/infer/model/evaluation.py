@@ -18,7 +18,8 @@ from .seeds import unvalidated
 
 __all__ = ["Evaluation", "evaluate"]
 
-_CHUNK = 1000  # draws that run through the model together
+_CHUNK = 1000  # draws that the guide makes together
+_FEWEST = 100  # draws that run through the model together, be it large
 
 
 @dataclass(frozen=True)
@@ -116,26 +117,26 @@ def evaluate(
     with poutine.block():
         guide(*args, **kwargs or {})  # with gradients on: it may set itself up in its first call
     runs = ModelRuns(model, args, kwargs or {})
-    log_q, values, scores = [], [], []
     with torch.no_grad(), unvalidated():
         draws = GuideDraws(guide, args, kwargs or {})
         _whole("guide", draws.layout)
-        for done in range(0, num_samples, _CHUNK):
-            drawn, log_density = draws(min(_CHUNK, num_samples - done))
-            if not done:
-                runs.prepare(drawn, sites=True)
-                _whole("model", runs.joint.layout)
-                _fits(draws.layout, runs.joint.layout)
-            log_q.append(log_density)
-            values.append(drawn)
-            scores.append(runs.sites(drawn))
-    layout = runs.joint.layout
+        parts = [draws(min(_CHUNK, num_samples - done)) for done in range(0, num_samples, _CHUNK)]
+        values = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in parts[0][0]}
+        runs.prepare(values, sites=True)
+        layout = runs.joint.layout
+        _whole("model", layout)
+        _fits(draws.layout, layout)
+        together = max(_FEWEST, runs.together)
+        scores = [
+            runs.sites({name: value[done : done + together] for name, value in values.items()})
+            for done in range(0, num_samples, together)
+        ]
     return Evaluation(
-        values={name: torch.cat([part[name] for part in values]) for name in layout.latent},
+        values={name: values[name] for name in layout.latent},
         deterministic=_group(scores, DETERMINISTIC),
         log_prior=_group(scores, PRIOR),
         log_likelihood=_group(scores, LIKELIHOOD),
-        log_q=torch.cat(log_q),
+        log_q=torch.cat([log_density for _, log_density in parts]),
         observed=layout.observed,
         plates=layout.plates,
         event_dims=layout.event_dims,

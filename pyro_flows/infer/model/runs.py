@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from .batches import Values, close, count_of, filled, one_of, stacked
 from .failures import halved
 from .given import ModelFailure
 from .how import LOOP, PLATE, VMAP, How
-from .joint import Joint, Scores
+from .joint import DETERMINISTIC, Joint, Scores
 from .program import how_to_sum_out
 from .seeds import fixed_seed, generator_states, unvalidated
 
@@ -22,9 +23,9 @@ __all__ = ["How", "ModelRuns"]
 Body = Callable[..., Any]
 _SIZES = (5, 7, 11, 13, 17, 19, 23)  # of the two batches of a check: none is a plate's or an event's size
 _COMPARED = 3  # draws that run alone too
-_SITES = 2  # of them whose sites are compared one by one
 _LOOKS = 30  # draws, among which some at which the model has a density are looked for
 _SEEDS = 5
+_MOST_ELEMENTS = 2**22  # log-densities of single sites' elements that are held in memory at once
 
 
 class ModelRuns:
@@ -68,15 +69,12 @@ class ModelRuns:
             ValueError: if the model raises at all draws, or `values` do not fit its latent sites.
         """
         with unvalidated():
-            rows, scores, finite = self._rows(values)
+            rows, alone, finite = self._rows(values, sites=sites)
             if self._draws_numbers or not sites:
-                self._look_for_randomness(one_of(rows, 0), scores[0])
-            body: Body = self.joint.total
-            alone: Any = scores
+                self._look_for_randomness(one_of(rows, 0))
             if sites:
                 self._joint = self.joint.observing_the_same(one_of(rows, -1))
-                body = self.joint.sites
-                alone = self._seeded(LOOP, body, {name: value[:_SITES] for name, value in rows.items()})
+            body: Body = self.joint.sites if sites else self.joint.total
 
             def differs(way: str) -> str | None:
                 for size in self._sizes():
@@ -103,6 +101,13 @@ class ModelRuns:
     def nesting(self) -> int:
         """How many dimensions a plate of draws wants between the draws and a value's event; 0 without one."""
         return self.joint.layout.nesting if self.how is not None and self.how.way == PLATE else 0
+
+    @property
+    def together(self) -> int:
+        """How many draws take a bounded part of the memory together."""
+        layout = self.joint.layout
+        elements = sum(math.prod(layout.whole(name)) for name in layout.batches)
+        return max(1, _MOST_ELEMENTS // max(elements, 1))
 
     def total(self, values: Values) -> Tensor:
         """Return log p(values, data) of shape (draws,); −∞ at draws at which the model raises."""
@@ -152,10 +157,10 @@ class ModelRuns:
             blank = {name: torch.zeros_like(value) for name, value in good.items()}
             return stacked([blank if part is None else part for part in parts])
 
-    def _rows(self, values: Values) -> tuple[dict[str, Tensor], Tensor, bool]:
+    def _rows(self, values: Values, *, sites: bool) -> tuple[dict[str, Tensor], Any, bool]:
         """Return a few draws at which the model runs, their scores, and whether these are finite."""
-        good: list[tuple[int, Tensor]] = []
-        spare: list[tuple[int, Tensor]] = []
+        good: list[tuple[int, Any]] = []
+        spare: list[tuple[int, Any]] = []
         raised = 0
         if not values:
             _missing(Joint.at(self.model, self.args, self.kwargs, {}), {})
@@ -170,13 +175,13 @@ class ModelRuns:
                     self._joint = joint
                 with fixed_seed(device):
                     before = generator_states(device)
-                    score = self._joint.total(row)
+                    score = self._joint.sites(row) if sites else self._joint.total(row)
                     drew = any(not a.equal(b) for a, b in zip(before, generator_states(device), strict=True))
                     self._draws_numbers |= drew
             except ModelFailure as failure:
                 self.failure, raised = self.failure or failure, raised + 1
                 continue
-            (good if bool(score.isfinite()) else spare).append((i, score))
+            (good if _is_finite(score) else spare).append((i, score))
             if len(good) == _COMPARED:
                 break
         if not good and not spare:
@@ -185,17 +190,18 @@ class ModelRuns:
         places, scores = zip(*(good or spare[:_COMPARED]), strict=True)
         known = self._known(values)
         rows = {name: value[torch.tensor(places, device=value.device)] for name, value in known.items()}
-        return rows, torch.stack(scores), bool(good)
+        return rows, stacked(list(scores)), bool(good)
 
     def _known(self, values: Values) -> dict[str, Tensor]:
         return {name: value for name, value in values.items() if name in self.joint.layout.values}
 
-    def _look_for_randomness(self, row: Values, score: Tensor) -> None:
-        again = [self.joint.total(row)]  # with other numbers, be they torch's or not
-        for seed in range(1, _SEEDS) if self._draws_numbers else ():
-            with fixed_seed(score.device, seed):
-                again.append(self.joint.total(row))
-        self.random = any(not close(other, score) for other in again)
+    def _look_for_randomness(self, row: Values) -> None:
+        device = next(iter(row.values())).device
+        scores = [self.joint.total(row)]  # by numbers that may not be torch's
+        for seed in range(_SEEDS if self._draws_numbers else 1):
+            with fixed_seed(device, seed):
+                scores.append(self.joint.total(row))
+        self.random = any(not close(other, scores[0]) for other in scores)
         self.redrawn = self.random and self.joint.layout.part is None
 
     def _sizes(self) -> list[int]:
@@ -273,6 +279,13 @@ class ModelRuns:
         self.failed += len(failures)
         if self.failure is None and isinstance(first, ModelFailure):
             self.failure = first
+
+
+def _is_finite(score: Tensor | Scores) -> bool:
+    """Whether a draw has a finite density."""
+    if isinstance(score, Tensor):
+        return bool(score.isfinite())
+    return all(bool(part.isfinite().all()) for (group, _), part in score.items() if group != DETERMINISTIC)
 
 
 def _missing(joint: Joint, row: Values) -> None:

@@ -17,8 +17,8 @@ from ...loop.generators import seed_generators
 from ...loop.progress import progress_bar
 from ..guides.auto_flow import AutoFlow
 from ..guides.bound import Bound
-from ..guides.start import draws_together
-from ..model.density import LogDensity
+from ..model.density import SEEN_A_PART, LogDensity
+from ..weights.psis import psis
 from .convergence import Convergence
 from .model_parameters import model_parameters
 from .modes import Place, modes_apart
@@ -61,7 +61,7 @@ class VIRun:
             guide.get_base_dist(),
             path_gradient=settings.path_gradient,
             compile=settings.compile,
-            together=draws_together(density),
+            together=density.runs.together,
         )
         self.learned = model_parameters(model, values, args, kwargs, without=guide.parameters())
         self.seed = seed
@@ -95,6 +95,13 @@ class VIRun:
         self.history.separation, warning = modes_apart(self.places, self.history.bounds)
         if warning is not None:
             warnings.warn(warning, stacklevel=3)
+        if self.history.outside > 0:
+            warnings.warn(
+                f"the model has density zero at {100 * self.history.outside:.2g} % of the guide's draws, so "
+                "the ELBO is −∞: if the posterior ends at a boundary, give the latent sites a support that "
+                "ends there, or correct the draws by their weights (pyro_flows.infer.importance)",
+                stacklevel=3,
+            )
         return self.history
 
     def _seed(self, use: int) -> None:
@@ -112,7 +119,9 @@ class VIRun:
         if self.fit > 0:
             self.guide.renew()
         if not self.guide.initialised:
-            self.guide.initialise(*self.args, **self.kwargs)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", SEEN_A_PART)  # told when the run was made
+                self.guide.initialise(*self.args, **self.kwargs)
         self.good = self._state()
         self._optimizer()
         self._check()
@@ -171,7 +180,7 @@ class VIRun:
         """Compare this fit with the best before, and go on to the next."""
         self._count_skipped()
         if not math.isfinite(self.convergence.elbo[-1]):
-            self._set(self.good)
+            self._set(max((self.good, self._state()), key=self._effective_draws))
         self._seed(3)
         weights = self.objective.weights(FINAL_DRAWS)
         bound = float(weights.mean())
@@ -180,6 +189,7 @@ class VIRun:
         self.places.append(Place(u.mean(0), u.std(0), weights.var() / 2))
         if not self.best or bound > self.history.best_bound:
             self.best = self._state()
+            self.history.outside = float((weights == -math.inf).double().mean())
             for name in ("elbo", "half_variance", "converged"):
                 setattr(self.history, name, getattr(self.convergence, name))
         self.history.bounds.append(bound)
@@ -188,6 +198,13 @@ class VIRun:
         if self.done:
             self._set(self.best)
         self._save()
+
+    def _effective_draws(self, state: State) -> float:
+        """Return the effective sample size of a state's draws, 0 if its weights are not usable."""
+        self._set(state)
+        self._seed(4)
+        ess = psis(self.objective.weights(FINAL_DRAWS)).ess
+        return ess if math.isfinite(ess) else 0.0
 
     def _state(self) -> State:
         state = {f"guide.{name}": value for name, value in self.guide.state_dict().items()}

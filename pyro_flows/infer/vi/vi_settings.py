@@ -81,6 +81,8 @@ class VIHistory:
         converged: whether the fit that was kept reached the tolerance.
         separation: the largest distance of two restarts' means, in standard deviations; of restarts that fit
             well and whose bounds are within 7 nats of the best. Above 1, a warning tells of different modes.
+        outside: the share of the last 10,000 draws of the fit that was kept at which the model has density
+            zero. Above 0, a warning tells of it: the ELBO is −∞.
         seconds: wall-clock time.
         compile_seconds: of that, for compiling.
     """
@@ -92,6 +94,7 @@ class VIHistory:
     skipped: int = 0
     converged: bool = False
     separation: float = 0.0
+    outside: float = 0.0
     seconds: float = 0.0
     compile_seconds: float = 0.0
 

@@ -54,7 +54,7 @@ def test_failed_draws_weigh_nothing_and_are_counted():
     case = CASES["covariance"]
     guide = unconstrained_normal(packed(case.model))
     with pytest.warns(
-        UserWarning, match=r"raised at \d+ of 1000 draws, which count as density zero; first _LinAlg"
+        UserWarning, match=r"raised at \d+ of 2000 draws, which count as density zero; first _LinAlg"
     ):
         result = pf.infer.importance(case.model, guide, num_samples=2000)
     outside = result.evaluation.values["r"].abs() >= 1
