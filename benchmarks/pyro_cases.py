@@ -12,18 +12,18 @@ from pyro_tutorial_cases import TUTORIAL
 __all__ = ["LEFT_OUT", "NUTS_TOO", "cases"]
 
 NUTS_TOO = {
-    "baseball not_pooled",
-    "eight schools, mcmc",
-    "neutra, banana",
+    "baseball fully_pooled",
     "bayesian_regression_ii",
-    "forecasting_i, 1",
-    "gp",
-    "logistic-growth",
-    "modules",
-    "predictive_deterministic",
-    "working_memory",
     "csis",
+    "eight schools, mcmc",
+    "intro_part_ii",
     "jit",
+    "mle_map",
+    "mle_map, uniform",
+    "model_rendering",
+    "svi_part_i",
+    "working_memory",
+    "working_memory, times",
 }
 
 LOCALS = "an encoder for each row's latents: AutoAmortized's task, not AutoFlow's"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .batches import Values, close, count_of, filled, one_of, stacked
+from .cholesky import each_matrix, is_no_factor
 from .failures import halved
 from .given import ModelFailure
 from .how import LOOP, PLATE, VMAP, How
@@ -48,6 +49,7 @@ class ModelRuns:
         self.sure = False  # whether a finite density was seen when the way was chosen
         self.failed = 0
         self.failure: ModelFailure | None = None
+        self._without_factor: list[Exception] = []  # the first, if a matrix has had no Cholesky factor
         self._joint: Joint | None = None
 
     @property
@@ -253,30 +255,46 @@ class ModelRuns:
     def _guarded(self, body: Body, values: Values) -> Any:
         if self.how is None:
             raise ValueError("expected model runs that are prepared; got none yet")
+        way, count = self.how.way, count_of(values)
         try:
-            return self._apply(self.how.way, body, values)
+            return self._together(way, body, values)
         except Exception as error:
-            count, way = count_of(values), self.how.way
             parts, failures = halved(lambda some: self._apply(way, body, some), values, error)
-        first = failures[0] if failures else None
-        if 2 * len(failures) > count:
-            cause = first.error if isinstance(first, ModelFailure) else first
-            raise ValueError(
-                f"the model raised at {len(failures)} of {count} draws or more, first {first}"
-            ) from cause
-        if failures:
-            self._tell(failures, count)
+        self._tell(failures, len(failures), count)
         return filled(parts)
 
-    def _tell(self, failures: list[Exception], count: int) -> None:
+    def _together(self, way: str, body: Body, values: Values) -> Any:
+        """Run all draws at once, with those left out whose matrices have no Cholesky factor."""
+        count = count_of(values)
+        if not self._without_factor:
+            try:
+                return self._apply(way, body, values)
+            except Exception as error:
+                if way == LOOP or count == 1 or not is_no_factor(error):
+                    raise
+                self._without_factor.append(error)
+        if count == 1:
+            return self._apply(way, body, values)
+        scores, failed = self._apply(way, each_matrix(body, self.joint.layout.nesting), values)
+        self._tell(self._without_factor, int(failed.sum()), count)
+        return scores
+
+    def _tell(self, failures: list[Exception], failed: int, count: int) -> None:
+        """Count the draws at which the model raised; raise a ValueError if that is more than half of them."""
+        if not failed:
+            return
         first = failures[0]
+        if 2 * failed > count:
+            cause = first.error if isinstance(first, ModelFailure) else first
+            raise ValueError(
+                f"the model raised at {failed} of {count} draws or more, first {first}"
+            ) from cause
         if self.failed == 0:
             warnings.warn(
-                f"the model raised at {len(failures)} of {count} draws, which count as density zero; "
-                f"first {first}",
+                f"the model raised at {failed} of {count} draws, which count as density zero; first {first}",
                 stacklevel=4,
             )
-        self.failed += len(failures)
+        self.failed += failed
         if self.failure is None and isinstance(first, ModelFailure):
             self.failure = first
 

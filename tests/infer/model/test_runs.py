@@ -69,6 +69,33 @@ def test_failed_draws_weigh_nothing_and_are_counted():
     assert result.moments(corrected=False)[0]["r"].isfinite()
 
 
+@pytest.mark.parametrize("name", ["covariance", "covariance of one draw"])
+def test_matrices_without_a_factor_do_not_stop_the_others(name):
+    case, runs = CASES[name], 0
+
+    def model():
+        nonlocal runs
+        runs += 1
+        case.model()
+
+    log_p = LogDensity(model, packed(case.model), (), {})
+    u = torch.linspace(-1.4, 1.4, 41)[:, None].requires_grad_()
+    log_p(torch.zeros(1, 1))
+    runs = 0
+    with pytest.warns(UserWarning, match=r"raised at 12 of 41 draws.*first _LinAlgError after the site 'r'"):
+        found = log_p(u)
+    assert runs == 2  # one that raises, and one with the matrices told apart
+    assert log_p(u).equal(found)
+    assert runs == 3
+    inside = u[:, 0].abs() < 1
+    wanted = torch.stack([case.log_joint({"r": r}) for r in u[:, 0]])
+    torch.testing.assert_close(found, wanted)
+    (gradient,) = torch.autograd.grad(found.sum(), u)
+    (by_hand,) = torch.autograd.grad(wanted[inside].sum(), u)
+    torch.testing.assert_close(gradient[inside], by_hand[inside])
+    assert gradient.isfinite().all()
+
+
 def test_more_than_half_of_the_draws_failing_is_an_error_that_names_the_site():
     def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0))
