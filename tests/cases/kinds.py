@@ -1,4 +1,4 @@
-"""Which cases stand for all others where a law takes long: the first one of each kind of part."""
+"""Which cases stand for all others where a law takes long: a few small ones with every kind of part."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def kinds(transform: FlowTransform) -> set[object]:
 
 
 def standing_for_all(cases: Mapping[str, Case]) -> set[str]:
-    """Return the names of the cases that hold a kind of part which no earlier case holds."""
-    seen: set[object] = set()
-    names = set()
-    for name, case in cases.items():
-        new = kinds(case.example) - seen
-        if new:
-            names.add(name)
-            seen |= new
-    return names
+    """Return the names of the cases that are left when the largest go whose kinds of parts others hold."""
+    size = {name: len(list(case.example.modules())) for name, case in cases.items()}
+    held = {name: kinds(case.example) for name, case in cases.items()}
+    kept = set(cases)
+    for name in sorted(cases, key=lambda name: (-size[name], name)):
+        rest = kept - {name}
+        if held[name] <= set().union(*(held[other] for other in rest)):
+            kept = rest
+    return kept

@@ -51,6 +51,7 @@ def truth(prior):
     return mean, (w * (x - mean).square()).sum(0).sqrt(), float(log_lik.logsumexp(0)) - math.log(1e6)
 
 
+@pytest.mark.slow
 def test_under_nuts(prior, truth):
     mcmc = MCMC(
         NUTS(model_of(prior), jit_compile=False), num_samples=250, warmup_steps=80, disable_progbar=True

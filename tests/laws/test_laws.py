@@ -12,23 +12,33 @@ from . import pyro_laws as laws_pyro
 from . import reads as laws_reads
 from . import tracing as laws_tracing
 
-ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_reads.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
-FAST_NUTS = ("real-nvp", "chain-mixed", "nice-context")
-COMPILED = laws_tracing.compiled_training, laws_tracing.compiled_sampling
-STANDING = standing_for_all(CASES)  # the others run in the slow set
-# torch's own: the compiler takes diagonals by a deprecated check, and imports what torch.jit decorates
-# when it first needs it.
-OLD_CHECK = pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")
-LATE_IMPORT = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-
 
 def _applies(law, case) -> bool:
     about = laws.ABOUT.get(law)
     return law.__name__ not in case.outside and (about is None or about(case.example))
 
 
+ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_reads.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
+FAST_NUTS = ("real-nvp", "chain-mixed", "nice-context")
+COMPILED = laws_tracing.compiled_training, laws_tracing.compiled_sampling
+# Run on the cases that stand for all; the others are in the slow set.
+LONG = {
+    law.__name__: standing_for_all({name: case for name, case in CASES.items() if _applies(law, case)})
+    for law in (
+        *COMPILED,
+        laws_pyro.likelihood_in_subsampled_plate,
+        laws_pyro.prior_under_autoguide,
+        laws_pyro.guide_transform,
+    )
+}
+# torch's own: the compiler takes diagonals by a deprecated check, and imports what torch.jit decorates
+# when it first needs it.
+OLD_CHECK = pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")
+LATE_IMPORT = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+
+
 def _is_slow(law, name, case) -> bool:
-    return law.__name__ in case.slow or (law in COMPILED and name not in STANDING)
+    return law.__name__ in case.slow or name not in LONG.get(law.__name__, CASES)
 
 
 @pytest.mark.parametrize(

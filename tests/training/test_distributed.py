@@ -50,8 +50,8 @@ def new_of_images(norm, whole):
 
 
 def fit(norm, path=None, **options):
-    """Fit for 52 steps: 4 epochs of 13, each of them validated; 225 rows are trained on."""
-    options = {"epochs": 4, "batch_size": 17, "learning_rate": 5e-3, "progress": False} | options
+    """Fit for 24 to 28 steps in 2 epochs, each of them validated; 225 rows are trained on."""
+    options = {"epochs": 2, "batch_size": 17, "learning_rate": 5e-3, "progress": False} | options
     pairs, images = options.pop("pairs", False), options.pop("images", "")
     if images:
         flow, given = new_of_images(norm, images == "whole"), {"data": IMAGES + 0.5 * (images != "whole")}
@@ -71,7 +71,7 @@ CASES = {
     "compiled": {"norm": pf.transforms.BatchNorm, "batch_size": 18, "compile": "aot_eager"},
     "act norm": {"norm": pf.transforms.ActNorm, "batch_size": 18},
     "images": {"norm": pf.transforms.BatchNorm, "batch_size": 8, "images": "real", "ema": 0.9},
-    "images, Real NVP": {"norm": None, "batch_size": 8, "images": "real", "epochs": 2},
+    "images, Real NVP": {"norm": None, "batch_size": 8, "images": "real"},
     "images, act norm": {"norm": pf.transforms.ActNorm, "batch_size": 8, "images": "real"},
     "batch norm in nets": {"norm": pf.nn.ChannelNorm, "batch_size": 18},
     "last weights": {"norm": pf.transforms.BatchNorm, "batch_size": 18, "validation": 0, "pairs": True},
@@ -149,7 +149,7 @@ def ranks(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_agree_with_one(ranks, case):
     alone = fit(**CASES[case])
-    assert alone["steps"] >= 26
+    assert alone["steps"] >= 24
     one, two = (rank[case] for rank in ranks[0])
     print(case, spread(alone, one), spread(one, two))
     assert spread(one, two) == 0
