@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...infer import Importance
+from ...infer.model.model_draws import ModelDraws
 from .naming import Names, Variable, array
 
 __all__ = ["constant_data"]
 
 
-def constant_data(result: Importance, names: Names, observed: Mapping[str, Variable]) -> dict[str, Variable]:
+def constant_data(result: ModelDraws, names: Names, observed: Mapping[str, Variable]) -> dict[str, Variable]:
     """Return the model's arguments that are numbers or arrays and were not observed.
 
     The first dimension is named after the plate of its size if there is only one such plate.
@@ -52,7 +52,7 @@ def _same(a: Any, b: Any) -> bool:
     )
 
 
-def _arguments(result: Importance) -> dict[str, Any]:
+def _arguments(result: ModelDraws) -> dict[str, Any]:
     """Return the model's arguments by name, those of ``*args`` numbered."""
     if result.model is None:
         return {}

@@ -16,7 +16,7 @@ from .layout import Layout
 from .runs import How, ModelRuns
 from .seeds import unvalidated
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "evaluate_at"]
 
 _CHUNK = 1000  # draws that the guide makes together
 _FEWEST = 100  # draws that run through the model together, be it large
@@ -116,27 +116,56 @@ def evaluate(
         raise ValueError(f"expected num_samples ≥ 1; got {num_samples}")
     with poutine.block():
         guide(*args, **kwargs or {})  # with gradients on: it may set itself up in its first call
-    runs = ModelRuns(model, args, kwargs or {})
     with torch.no_grad(), unvalidated():
         draws = GuideDraws(guide, args, kwargs or {})
         _whole("guide", draws.layout)
         parts = [draws(min(_CHUNK, num_samples - done)) for done in range(0, num_samples, _CHUNK)]
-        values = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in parts[0][0]}
+    values = {name: torch.cat([drawn[name] for drawn, _ in parts]) for name in parts[0][0]}
+    log_q = torch.cat([log_density for _, log_density in parts])
+    return evaluate_at(model, values, log_q, args, kwargs, guide=draws.layout)
+
+
+@torch.no_grad()
+def evaluate_at(
+    model: Callable[..., Any],
+    values: Mapping[str, Tensor],
+    log_q: Tensor,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    guide: Layout | None = None,
+) -> Evaluation:
+    """Score draws under the model.
+
+    Args:
+        model: a Pyro model.
+        values: of its latent sites, of shape (draws, *site).
+        log_q: the log-density that the draws had where they come from, of shape (draws,).
+        args: positional arguments of the model.
+        kwargs: keyword arguments of the model.
+        guide: the layout of the guide that they come from, which must not have other sites.
+
+    Raises:
+        ValueError: as `evaluate`.
+    """
+    runs = ModelRuns(model, args, kwargs or {})
+    with unvalidated():
         runs.prepare(values, sites=True)
         layout = runs.joint.layout
         _whole("model", layout)
-        _fits(draws.layout, layout)
+        if guide is not None:
+            _fits(guide, layout)
         together = max(_FEWEST, runs.together)
         scores = [
             runs.sites({name: value[done : done + together] for name, value in values.items()})
-            for done in range(0, num_samples, together)
+            for done in range(0, len(log_q), together)
         ]
     return Evaluation(
         values={name: values[name] for name in layout.latent},
         deterministic=_group(scores, DETERMINISTIC),
         log_prior=_group(scores, PRIOR),
         log_likelihood=_group(scores, LIKELIHOOD),
-        log_q=torch.cat([log_density for _, log_density in parts]),
+        log_q=log_q,
         observed=layout.observed,
         plates=layout.plates,
         event_dims=layout.event_dims,

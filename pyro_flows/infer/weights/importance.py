@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ..model.evaluation import Evaluation, evaluate
-from ..model.runs import ModelRuns
+from ..model.model_draws import ModelDraws
 from .psis import Smoothed, psis
 
 __all__ = ["Importance", "importance"]
 
 
 @dataclass(frozen=True)
-class Importance:
+class Importance(ModelDraws):
     r"""Draws θ of a guide q with log weights log p(y, θ) − log q(θ), and what follows from them.
 
     All figures are in nats. They see only where the guide puts draws: a mode that it misses altogether leaves
@@ -36,35 +36,6 @@ class Importance:
     """Positional arguments of both."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of both."""
-
-    @cached_property
-    def predicted(self) -> dict[str, Tensor]:
-        """Draws of the observed sites given each of the draws, of shape (draws, …); none without a sampler.
-
-        Raises:
-            ValueError: if the result is not from `importance`.
-        """
-        return self._runs.predictions(self.evaluation.values | self.discrete)
-
-    @cached_property
-    def discrete(self) -> dict[str, Tensor]:
-        """Draws, given each of the draws, of the discrete sites that were summed out, of shape (draws, …).
-
-        Raises:
-            ValueError: if the result is not from `importance`.
-        """
-        return self._runs.discrete(self.evaluation.values) if self._runs.joint.layout.enumerated else {}
-
-    @property
-    def _runs(self) -> ModelRuns:
-        if self.evaluation.runs is None:
-            raise ValueError("expected a result of pyro_flows.infer.importance; got one that holds no model")
-        return self.evaluation.runs
-
-    @property
-    def draws(self) -> dict[str, Tensor]:
-        """The guide's own draws of every latent variable and deterministic site, of shape (draws, …)."""
-        return self.evaluation.values | self.evaluation.deterministic
 
     @cached_property
     def log_weights(self) -> Tensor:
