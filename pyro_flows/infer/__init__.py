@@ -3,6 +3,7 @@
 from .elbo import DRegELBO, JitPathELBO, PathELBO
 from .guides.amortized import AutoAmortized
 from .guides.auto_flow import AutoFlow
+from .guides.auto_mixture import AutoMixture
 from .model.density import LogDensity, log_joint
 from .model.evaluation import Evaluation, evaluate
 from .model.latents import Latents
@@ -14,6 +15,7 @@ from .weights.psis import Smoothed, psis
 __all__ = [
     "AutoAmortized",
     "AutoFlow",
+    "AutoMixture",
     "DRegELBO",
     "Evaluation",
     "Importance",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-__all__ = ["check_common", "check_integers", "check_positive", "with_keywords"]
+__all__ = ["check_common", "check_integers", "check_positive", "check_seed", "with_keywords"]
 
 S = TypeVar("S")
 
@@ -50,7 +50,11 @@ def check_common(settings: Any) -> None:
     check_positive(settings, ("learning_rate", "clip"))
     if not isinstance(settings.compile, bool | str):
         raise TypeError(f"expected compile as True, False or a backend's name; got {settings.compile!r}")
-    seed = settings.seed
+    check_seed(settings.seed)
+
+
+def check_seed(seed: int | None) -> None:
+    """Raise unless it is None or an integer that generators can be seeded by."""
     if seed is not None and not isinstance(seed, int):
         raise TypeError(f"expected seed as an integer; got {seed!r}")
     if seed is not None and not 0 <= seed < 2**32:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...loop.generators import restored_generators
 from ...loop.settings import with_keywords
 from ..guides.auto_flow import AutoFlow
+from ..guides.auto_mixture import AutoMixture
+from ..keywords import told_apart
+from .mixture_fit import fit_mixture
 from .vi_run import VIRun
 from .vi_settings import VIHistory, VISettings
 
@@ -22,7 +22,7 @@ __all__ = ["fit_vi"]
 
 def fit_vi(
     model: Callable[..., Any],
-    guide: AutoFlow,
+    guide: AutoFlow | AutoMixture,
     *args: Any,
     settings: VISettings | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -43,11 +43,13 @@ def fit_vi(
 
     Args:
         model: the model; `guide` has been made for it.
-        guide: an `AutoFlow`, trained in place.
+        guide: an `AutoFlow`, trained in place; or an `AutoMixture`, whose members are fitted one after the
+            other, each from a start of its own, and then weighed.
         *args: positional arguments of the model.
         settings: how to train; the default should do.
         checkpoint: file that the run's state is written to and, if it exists, resumed from: the resumed run
-            ends with the same bits as one that was never interrupted.
+            ends with the same bits as one that was never interrupted. The members of a mixture have one each,
+            called ``checkpoint.0``, ``checkpoint.1``, ….
         **kwargs: fields of `VISettings`, which replace those of `settings`; all others are keyword arguments
             of the model.
 
@@ -56,7 +58,8 @@ def fit_vi(
 
     Raises:
         NonFiniteLoss: if nearly every step's gradient is NaN or infinite.
-        TypeError, ValueError: if an argument is not as above, or the checkpoint is of another run.
+        TypeError, ValueError: if an argument is not as above, the checkpoint is of another run, or a model
+            with parameters of its own is fitted by a mixture.
 
     Example:
         >>> import pyro, pyro.distributions as dist, torch, pyro_flows as pf
@@ -69,33 +72,17 @@ def fit_vi(
         >>> history.converged
         True
     """
-    if not isinstance(guide, AutoFlow):
+    if not isinstance(guide, AutoFlow | AutoMixture):
         raise TypeError(
-            f"expected an AutoFlow; got {type(guide).__name__}: other guides train under pyro.infer.SVI with "
-            "pyro_flows.infer.PathELBO"
+            f"expected an AutoFlow or an AutoMixture; got {type(guide).__name__}: other guides train under "
+            "pyro.infer.SVI with pyro_flows.infer.PathELBO"
         )
-    own, kwargs = _told_apart(model, kwargs)
+    own, kwargs = told_apart(model, VISettings, kwargs, caller="fit_vi")
     settings = with_keywords(VISettings, settings, own)
     guide.setup(*args, **kwargs)
     # Drawn if none is given, so that two fits differ, and Pyro's own seed makes both reproducible.
     seed = int(torch.randint(2**32, ())) if settings.seed is None else settings.seed
-    with restored_generators(guide.whitening.loc.device):
+    with restored_generators(guide.latents.device):
+        if isinstance(guide, AutoMixture):
+            return fit_mixture(model, guide, args, kwargs, settings, seed, checkpoint)
         return VIRun(model, guide, args, kwargs, settings, seed, checkpoint)()
-
-
-def _told_apart(model: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return which keyword arguments are settings, and which are the model's."""
-    names = {field.name for field in fields(VISettings)}
-    own = {name: value for name, value in kwargs.items() if name in names}
-    if own:
-        function = model.forward if isinstance(model, nn.Module) else model
-        try:
-            takes = set(inspect.signature(function).parameters)
-        except (TypeError, ValueError):  # it does not tell
-            takes = set()
-        if both := sorted(takes & set(own)):
-            raise TypeError(
-                f"expected {', '.join(both)} by position or inside settings=VISettings(…), since the model "
-                "and fit_vi both have an argument of this name; got a keyword"
-            )
-    return own, {name: value for name, value in kwargs.items() if name not in names}
