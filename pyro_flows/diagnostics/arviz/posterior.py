@@ -1,14 +1,16 @@
-"""A guide's weighed draws in ArviZ."""
+"""Draws of a guide, or of Markov chains, in ArviZ."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...infer import Importance
+from ...infer import Chains, Importance
+from ...infer.model.model_draws import ModelDraws
 from ..results import as_list
 from .constants import constant_data
 from .container import attributes, check_names, container
@@ -23,31 +25,35 @@ _NOTE = (
 
 
 def to_arviz(
-    result: Importance | Sequence[Importance],
+    result: Importance | Sequence[Importance] | Chains,
     *,
     corrected: bool = False,
     coords: Mapping[str, Sequence[Any]] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
 ) -> Any:
-    """Return a guide's draws, and what the model says of them, in ArviZ's groups.
+    """Return a guide's draws, or those of Markov chains, and what the model says of them, in ArviZ's groups.
 
-    The groups are posterior, posterior_predictive, log_likelihood, log_prior, sample_stats (`lp`, the joint
-    log-density; `log_q`; `log_weight`, their difference), observed_data and, of the model's arguments,
-    constant_data. ``attrs`` hold k̂, log evidence and its error, ELBO and effective sample size, one for each
-    chain.
+    The groups are posterior, posterior_predictive, log_likelihood, log_prior, sample_stats, observed_data
+    and, of the model's arguments, constant_data. sample_stats hold `lp`, the joint log-density, and `log_q`,
+    the guide's.
 
-    The draws are independent, and each fit is a chain: ArviZ's R̂ then compares independent fits, and says
-    nothing of the convergence of one. The attribute ``draws`` says so in every group. (NumPyro's
-    converter puts such draws along one dimension, `sample`. ArviZ 0.x does not read that, the leave-one-out
-    functions of 1.x refuse it, and it has no place for another fit.)
+    Draws of a guide have a `log_weight` too, their difference, and ``attrs`` with k̂, log evidence and its
+    error, ELBO and effective sample size, one for each chain. They are independent, and each fit is a chain:
+    ArviZ's R̂ then compares independent fits, and says nothing of the convergence of one. The attribute
+    ``draws`` says so in every group. (NumPyro's converter puts such draws along one dimension, `sample`.
+    ArviZ 0.x does not read that, the leave-one-out functions of 1.x refuse it, and it has no place for
+    another fit.)
+
+    Draws of `flow_mcmc` are an ordinary posterior, with the `acceptance_rate` of each step's local move.
 
     Dimensions are named after plates, and events after ``infer={"event_dims": [...]}`` of a site, as NumPyro
     has it. Masked observations are left out: ``y`` with a mask has the dimension ``y_observed``.
 
     Args:
-        result: from `pyro_flows.infer.importance`, or several, of independent fits.
-        corrected: whether to resample the draws by their Pareto-smoothed importance weights; sample_stats
-            then has no `log_weight`, since all draws weigh the same.
+        result: from `pyro_flows.infer.importance`, or several, of independent fits; or from
+            `pyro_flows.infer.flow_mcmc`.
+        corrected: whether to resample a guide's draws by their Pareto-smoothed importance weights;
+            sample_stats then has no `log_weight`, since all draws weigh the same.
         coords: labels by dimension; 0, 1, … for those not given.
         dims: names of all dimensions of a variable but chain and draw, plates included, by the variable's
             name; for those not given see above.
@@ -57,9 +63,9 @@ def to_arviz(
 
     Raises:
         ImportError: without ArviZ.
-        TypeError: if `result` is not of `importance`.
-        ValueError: if there is no result, the weights cannot correct anything, or `coords` or `dims` name
-            what isn't there.
+        TypeError: if `result` is something else.
+        ValueError: if there is no result, the weights cannot correct anything, draws of chains are to be
+            corrected, or `coords` or `dims` name what isn't there.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -73,40 +79,76 @@ def to_arviz(
         >>> dict(idata["log_likelihood"]["y"].sizes)
         {'chain': 1, 'draw': 50, 'row': 3}
     """
+    if isinstance(result, Chains):
+        if corrected:
+            raise ValueError("expected draws of a guide to correct; got those of Markov chains")
+        return _groups([result], partial(_by_chain, result.shape), _of_chains(result), {}, coords, dims)
     results = as_list(result)
-    first = results[0].evaluation
     picks = [one.resampled_indices() if corrected else slice(None) for one in results]
-    names = Names(first, dims or {}, coords or {})
 
-    def chains(parts: Sequence[Tensor]) -> Tensor:
+    def picked(parts: Sequence[Tensor]) -> Tensor:
         return torch.stack([part[pick] for part, pick in zip(parts, picks, strict=True)])
 
-    def group(
-        get: Callable[[Importance], Mapping[str, Tensor]], how: Callable[..., Variable], **options: Any
-    ) -> dict[str, Variable]:
-        parts = [get(one) for one in results]
-        return {name: how(chains([part[name] for part in parts]), name, 2, **options) for name in parts[0]}
-
-    statistics: dict[str, Callable[[Importance], Tensor]] = {
-        "lp": lambda one: one.evaluation.log_p,
-        "log_q": lambda one: one.evaluation.log_q,
+    statistics = {
+        "lp": [one.evaluation.log_p for one in results],
+        "log_q": [one.evaluation.log_q for one in results],
     }
     if not corrected:
-        statistics["log_weight"] = lambda one: one.log_weights
+        statistics["log_weight"] = [one.log_weights for one in results]
+    figures = ("khat", "log_evidence", "log_evidence_error", "elbo", "ess")
+    attrs = {"draws": _NOTE} | {name: [getattr(one, name) for one in results] for name in figures}
+    return _groups(results, picked, statistics, attrs, coords, dims)
+
+
+def _of_chains(chains: Chains) -> dict[str, list[Tensor]]:
+    return {
+        "lp": [chains.evaluation.log_p],
+        "log_q": [chains.evaluation.log_q],
+        "acceptance_rate": [chains.local_acceptance.flatten()],
+    }
+
+
+def _by_chain(shape: tuple[int, int], parts: Sequence[Tensor]) -> Tensor:
+    return parts[0].unflatten(0, shape)
+
+
+def _groups(
+    results: Sequence[ModelDraws],
+    shaped: Callable[[Sequence[Tensor]], Tensor],
+    statistics: Mapping[str, Sequence[Tensor]],
+    attrs: Mapping[str, Any],
+    coords: Mapping[str, Sequence[Any]] | None,
+    dims: Mapping[str, Sequence[str]] | None,
+) -> Any:
+    """Return ArviZ's groups of results of one model.
+
+    Args:
+        results: the draws.
+        shaped: makes one tensor of shape (chains, draws, …) of one of each result.
+        statistics: what sample_stats hold, one tensor of each result.
+        attrs: attributes.
+        coords: as in `to_arviz`.
+        dims: as in `to_arviz`.
+    """
+    first = results[0].evaluation
+    names = Names(first, dims or {}, coords or {})
+
+    def group(
+        get: Callable[[ModelDraws], Mapping[str, Tensor]], how: Callable[..., Variable], **options: Any
+    ) -> dict[str, Variable]:
+        parts = [get(one) for one in results]
+        return {name: how(shaped([part[name] for part in parts]), name, 2, **options) for name in parts[0]}
+
     observed = {name: names.observed(value, name, 0) for name, value in first.observed.items()}
     groups: dict[str, dict[str, Variable]] = {
         "posterior": group(lambda one: one.draws | one.discrete, names.variable),
         "posterior_predictive": group(lambda one: one.predicted, names.observed),
         "log_likelihood": group(lambda one: one.evaluation.log_likelihood, names.observed, events=False),
         "log_prior": group(lambda one: one.evaluation.log_prior, names.variable, events=False),
-        "sample_stats": {
-            name: (SAMPLE, array(chains([get(one) for one in results]))) for name, get in statistics.items()
-        },
+        "sample_stats": {name: (SAMPLE, array(shaped(parts))) for name, parts in statistics.items()},
         "observed_data": observed,
         "constant_data": constant_data(results[0], names, observed),
     }
     check_names("dims", names.dims, {name for variables in groups.values() for name in variables})
     check_names("coords", names.coords, names.known | {*SAMPLE})
-    figures = ("khat", "log_evidence", "log_evidence_error", "elbo", "ess")
-    attrs = {name: [getattr(one, name) for one in results] for name in figures}
-    return container(groups, {**names.coords, **names.labels}, attributes() | {"draws": _NOTE} | attrs)
+    return container(groups, {**names.coords, **names.labels}, {**attributes(), **attrs})

@@ -1,0 +1,1 @@
+"""`flow_mcmc`: Markov chains that a guide's flow speeds up."""
