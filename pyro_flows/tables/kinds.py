@@ -83,6 +83,12 @@ class Kind:
             if name not in (None, "categorical", "boolean"):
                 raise TypeError(f"column {series.name}: expected numbers for kind {name}; got categories")
             categories = series.cat.categories.tolist()
+            strange = next((c for c in categories if not isinstance(c, str | bool | int | float)), None)
+            if strange is not None:
+                raise TypeError(
+                    f"column {series.name}: expected categories that are texts, numbers or Booleans; got "
+                    f"{type(strange).__name__}: make texts of them by .astype(str)"
+                )
             return cls(
                 name or "categorical", dtype, categories, categories=categories, ordered=series.cat.ordered
             )

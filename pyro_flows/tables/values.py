@@ -29,8 +29,11 @@ def tidy(series: pd.Series) -> pd.Series:
     """
     import pandas as pd
 
+    series = _without_arrow(series)
     dtype = series.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or is_date(series) or pd.api.types.is_numeric_dtype(dtype):
+    if isinstance(dtype, pd.CategoricalDtype) or is_date(series):
+        return series
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
         return series
     kept = series.dropna()
     texts = [isinstance(v, str) for v in kept]
@@ -56,6 +59,22 @@ def tidy(series: pd.Series) -> pd.Series:
             f"column {series.name}: expected numbers, texts, Booleans or dates; got {type(strange).__name__}"
         )
     return series
+
+
+def _without_arrow(series: pd.Series) -> pd.Series:
+    """Return a column of one of Arrow's types that pandas can do little with in a type of pandas' own."""
+    import pandas as pd
+
+    if not isinstance(series.dtype, pd.ArrowDtype):
+        return series
+    name = str(series.dtype)
+    if name.startswith("decimal"):
+        return series.astype("Float64")
+    if name.startswith("date"):
+        return pd.to_datetime(series.astype(object))
+    if name.startswith("dictionary"):
+        return series.astype(object).astype("category")  # not at once: pandas cannot with gaps
+    return series.astype(object) if name.startswith("null") else series
 
 
 def is_date(series: pd.Series) -> bool:

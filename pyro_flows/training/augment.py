@@ -18,7 +18,7 @@ def random_flips(images: Tensor) -> Tensor:
         images: tensor of shape (rows, C, H, W).
 
     Raises:
-        ValueError: where `images` has another number of dimensions.
+        ValueError: if `images` has another number of dimensions.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -61,17 +61,26 @@ def test_tables_are_read_as_they_come(name, tmp_path):
     pd.testing.assert_frame_equal(table, mixed().astype({"day": "datetime64[us]", "colour": object}))
 
 
-def test_parquet(tmp_path, monkeypatch, capsys):
+def test_parquet_without_pyarrow(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    for name in ("pyarrow", "fastparquet"):
+        monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "table.parquet").write_bytes(b"PAR1")
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        assert call(f"fit table.parquet --out model.pt {FAST}") == 2
-        assert "parquet files need pyarrow: pip install pyarrow\n" in capsys.readouterr().err
-        return
-    mixed().to_parquet("table.parquet", index=False)
-    pd.testing.assert_frame_equal(read("table.parquet"), mixed())
+    assert call(f"fit table.parquet --out model.pt {FAST}") == 2
+    assert "parquet files need pyarrow: pip install pyarrow\n" in capsys.readouterr().err
+
+
+def test_parquet_keeps_types(folder):
+    pytest.importorskip("pyarrow")
+    frame = mixed().astype({"colour": "category", "visits": "Int64"})
+    frame.loc[3, "visits"] = pd.NA
+    frame.to_parquet("table.parquet", index=False)
+    pd.testing.assert_frame_equal(read("table.parquet"), frame)
+    assert call(f"fit table.parquet --out new.pt {FAST}") == 0
+    assert call("score new.pt table.parquet --out scores.parquet") == 0
+    assert np.isfinite(read("scores.parquet")["log_prob"]).all()
+    assert call("sample new.pt -n 200 --out samples.parquet") == 0
+    assert read("samples.parquet").dtypes.astype(str).tolist() == frame.dtypes.astype(str).tolist()
 
 
 def test_kinds_are_printed_and_can_be_set(folder, capsys):

@@ -23,7 +23,7 @@ _FEWEST, _DATASET_ROWS = 100, 20_000  # rows: at least, and at most of a dataset
 
 
 class _Sample(NamedTuple):
-    """Rows as they are where the units stand: data, and context or None."""
+    """Data as they arrive at the units, and contexts or None."""
 
     x: Tensor
     context: Tensor | None
@@ -97,7 +97,7 @@ def _outer(flow: Flow) -> Chain:
 
 
 def _at_units(flow: Flow, units: Units, x: Tensor) -> Tensor:
-    """Return data as they are where the units stand, as rows of events."""
+    """Return data as they arrive at the units, as rows of events."""
     outer = _outer(flow)
     if len(outer):
         batches = x.split(rows_at_once(flow.given_transform))
