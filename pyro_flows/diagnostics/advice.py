@@ -7,42 +7,60 @@ from collections.abc import Sequence
 
 from pyro.infer.autoguide import AutoGuide
 
-from ..infer import AutoFlow, Importance, VISettings
+from ..infer import AutoFlow, AutoMixture, Importance, VISettings
+from .missed import MODE
 from .verdict import BAD, GOOD, Verdict
 
 __all__ = ["advice"]
 
-_MORE = "fit_vi(model, guide, ..., steps={steps}), to train on"
-_RESTARTS = "fit_vi(model, AutoFlow(model), ..., restarts=5), the best of five fits"
-_FLOW = "guide = AutoFlow(model); fit_vi(model, guide, ...), a flow in place of {name}"
 _CORRECT = "result.resample(1000) or to_arviz(result, corrected=True), corrected draws"
+_MORE = "fit_vi(model, guide, ..., steps={steps}), to train on"
+_CHAINS = "flow_mcmc(model, guide, ...), exact draws by chains that this guide speeds up"
+_MODES = (
+    "guide = AutoMixture([AutoFlow(model) for _ in range({count})]); fit_vi(model, guide, ...), "
+    "a flow for each mode"
+)
+_ONE_MODE = "single out one mode in the model, by an order or a sign"
+_FLOW = "guide = AutoFlow(model); fit_vi(model, guide, ...), a flow in place of {name}"
+_MEMBERS = 8
+_HEAVY = 0.7  # k̂ from which single weights outweigh the others, and more draws help little
 
 
 def advice(results: Sequence[Importance], verdicts: Sequence[Verdict], split: str | None) -> str | None:
     """Return what to call next, or None if all is good or no call helps.
+
+    A heavy tail of the weights asks for more training, few effective draws for chains, and a mode that is
+    missed, or fits that disagree, for a mixture of several fits.
 
     Args:
         results: one for each fit.
         verdicts: theirs.
         split: "evidences" or "means" if independent fits disagree on them.
     """
-    if split == "means":
-        return (
-            "single out one mode in the model, by an order or a sign; or draw from all fits in proportion to "
-            "their evidence if there are no more modes"
-        )
     words = [verdict.word for verdict in verdicts]
     worst = next((i for i, word in enumerate(words) if word == BAD), None)
     if worst is None:
         worst = next((i for i, word in enumerate(words) if word != GOOD), 0)
-    guide = results[worst].guide
-    flow = isinstance(guide, AutoFlow)
-    better = _FLOW.format(name=type(guide).__name__ if isinstance(guide, AutoGuide) else "this guide")
-    if split == "evidences" or verdicts[worst].missed:
-        return _RESTARTS if flow else better
-    if words[worst] == GOOD:
+    result, verdict = results[worst], verdicts[worst]
+    guide = result.guide
+    count = 2 * len(guide.guides) if isinstance(guide, AutoMixture) else _MEMBERS
+    modes = _MODES.format(count=count)
+    if split == "means":
+        return f"{modes}; or {_ONE_MODE}"
+    if split is None and verdict.word == GOOD:
         return None
-    if words[worst] == BAD and not math.isfinite(results[worst].log_evidence):
+    if verdict.word == BAD and not math.isfinite(result.log_evidence):
         return None
-    train = _MORE.format(steps=2 * VISettings().steps) if flow else better
-    return train if words[worst] == BAD else f"{_CORRECT}; or {train}"
+    heavy = result.khat >= _HEAVY
+    if not isinstance(guide, AutoFlow | AutoMixture):
+        better = _FLOW.format(name=type(guide).__name__ if isinstance(guide, AutoGuide) else "this guide")
+        return f"{_CORRECT}; or {better}" if split is None and verdict.word != BAD else better
+    if split == "evidences" or verdict.missed == MODE:
+        return modes
+    if verdict.missed is not None:
+        return _CHAINS
+    train = _MORE.format(steps=2 * VISettings().steps)
+    if verdict.word == BAD:
+        return f"{train}; or {_CHAINS}" if heavy else f"{_CHAINS}; or {train}"
+    few = not heavy and result.ess < len(result.log_weights) / 2
+    return f"{_CORRECT}; or {_CHAINS if few else train}"

@@ -7,14 +7,19 @@ import math
 from ..infer import Importance
 from ..infer.weights.spread import SpreadOut, spread_out
 
-__all__ = ["missed"]
+__all__ = ["MODE", "SPREAD", "missed"]
 
 _ENOUGH = 0.1  # of the draws as effective sample size, for standard deviations by weights
 _MISSED = "the guide misses a part of the posterior"
+MODE, SPREAD = "mode", "spread"
 
 
-def missed(result: Importance) -> str | None:
-    """Say so if draws that are spread out find significantly more evidence, or a broader posterior."""
+def missed(result: Importance) -> tuple[str, str] | None:
+    """Say so if draws that are spread out find significantly more evidence, or a broader posterior.
+
+    Returns:
+        What is missed, `MODE` or `SPREAD`, and the finding in words; None if nothing is.
+    """
     for found in spread_out(result, (2.0, 4.0, 8.0)):
         if not math.isfinite(found.smoothed.log_mean) or found.smoothed.khat >= 0.7:
             continue
@@ -24,9 +29,9 @@ def missed(result: Importance) -> str | None:
         error = math.hypot(found.smoothed.ess**-0.5, result.log_evidence_error)
         start = f"draws spread to {found.factor:.0f} times their width find"
         if more > max(0.1, 4 * error):
-            return f"{start} {more:.2f} ± {error:.2f} nats more evidence: {_MISSED}"
+            return MODE, f"{start} {more:.2f} ± {error:.2f} nats more evidence: {_MISSED}"
         if (ratio := _broader(found)) is not None:
-            return f"{start} a standard deviation {ratio} times the guide's: {_MISSED}"
+            return SPREAD, f"{start} a standard deviation {ratio} times the guide's: {_MISSED}"
     return None
 
 

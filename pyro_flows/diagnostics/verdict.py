@@ -27,15 +27,16 @@ class Verdict:
     """Why, one sentence each."""
     moments: Moments | None = None
     """Of the draws, if the weights are fit to correct them."""
-    missed: bool = False
-    """Whether the guide is known to miss a part of the posterior."""
+    missed: str | None = None
+    """What the guide is known to miss, if anything: a "mode", or the posterior's "spread"."""
 
 
 def judge(result: Importance) -> Verdict:
     """Return the verdict on one fit."""
     verdict = _weights(result)
-    if verdict.moments is not None and (part := missed(result)) is not None:
-        verdict = Verdict(BAD, [part], verdict.moments, missed=True)
+    if verdict.moments is not None and (found := missed(result)) is not None:
+        part, told = found
+        verdict = Verdict(BAD, [told], verdict.moments, missed=part)
     if failed := result.evaluation.failed:
         draws = f"{failed:,} of {len(result.log_weights):,} draws"
         first = f"; first {result.evaluation.failure.splitlines()[0]}" if result.evaluation.failure else ""
