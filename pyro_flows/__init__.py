@@ -12,6 +12,7 @@ from . import (
     partitions,
     plotting,
     tables,
+    testing,
     training,
     transforms,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "residual",
     "save_memory",
     "tables",
+    "testing",
     "training",
     "transforms",
     "update_statistics",

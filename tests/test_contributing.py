@@ -2,34 +2,37 @@
 
 import ast
 import re
+import sys
+import types
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from .cases.case import Case
-from .laws import core, reads, tracing
+import pyro_flows as pf
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 BLOCKS = [dedent(block) for block in re.findall(r"```(?:python)?\n(.*?)```", TEXT, re.S)]
-LAWS = [*core.LAWS, *reads.LAWS, tracing.functional]
+SLOW = {"compiled_training", "compiled_sampling", "prior_under_nuts"}
 
 
-@pytest.fixture(scope="module")
-def case():
-    namespace = {"__name__": "leaky_slope"}
+@pytest.fixture
+def layer(monkeypatch):
     (source,) = (block for block in BLOCKS if "class LeakySlope" in block)
-    exec(source, namespace)
-    return Case(
-        "LeakySlope", lambda: namespace["LeakySlope"](3), single=True, outside={"copies": "no module"}
-    )
+    module = types.ModuleType("leaky_slope")
+    monkeypatch.setitem(sys.modules, "leaky_slope", module)
+    exec(source, module.__dict__)
+    return module.LeakySlope(3)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_the_layer_obeys_the_laws(law, case):
-    if law.__name__ not in case.outside and core.ABOUT.get(law, lambda _: True)(case.build()):
-        law(case)
+def test_the_layer_obeys_the_laws(layer):
+    pf.testing.check_transform(layer, laws=[law for law in pf.testing.LAWS if law not in SLOW])
+
+
+@pytest.mark.slow
+def test_the_layer_obeys_the_slow_laws(layer):
+    pf.testing.check_transform(layer, laws=sorted(SLOW))
 
 
 def _imported(file: Path, package: Path) -> set[str]:

@@ -23,9 +23,9 @@ from . import memory as memory_cases
 from . import real_nvp_images as conv_cases
 from . import residual as residual_cases
 from . import splines as spline_cases
-from .case import Case, perturb
+from .case import Case
 
-__all__ = ["CASES", "Case", "perturb"]
+__all__ = ["CASES", "Case"]
 
 FOREIGN = {
     "copies": "Pyro's and torch's own transforms keep caches that copy and pickle with them",
@@ -195,7 +195,6 @@ CASES: dict[str, Case] = {
     "inverse-bounded": Case(
         "Chain",
         lambda: pf.Chain([_nvp(), dist.transforms.SoftplusTransform()]).inv,
-        positive=True,
         outside=FOREIGN,
     ),
     "bound": Case("Coupling", lambda: _coupling(3, context_dim=2).condition(_CONTEXT), single=True),

@@ -6,8 +6,7 @@ import torch
 import pyro_flows as pf
 from pyro_flows import transforms as tr
 from pyro_flows.nn.conv_glow import ZeroConv
-
-from ..cases.case import perturb
+from pyro_flows.testing import perturb
 
 
 def _flow(**options) -> pf.Flow:

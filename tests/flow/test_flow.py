@@ -12,9 +12,8 @@ from torch.distributions import constraints
 
 import pyro_flows as pf
 from pyro_flows import Flow, bases
-
-from ..cases.registry import perturb
-from ..helpers.placement import NoCPU
+from pyro_flows.testing import perturb
+from pyro_flows.testing.placement import NoCPU
 
 BASES = {
     "default": lambda: None,

@@ -1,57 +1,54 @@
 """The laws on CUDA, and no operation that waits for the GPU."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from ..cases.case import on
+from pyro_flows.testing.laws import LAWS, applies, devices
+
 from ..cases.registry import CASES
-from ..laws import core as laws
-from ..laws import reads
-from ..laws.test_laws import _applies
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+READS = "scoring_reads_nothing", "sampling_reads_nothing"
+OTHERS = [
+    law
+    for law, function in LAWS.items()
+    if law not in (*READS, "placement") and not function.__module__.endswith((".tracing", ".in_pyro"))
+]
 
 
 @pytest.fixture(autouse=True)
-def _cuda():
-    """Cases are built on the GPU, and matrix products are float32's."""
+def _exact():
+    """Matrix products are float32's."""
     allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    with on("cuda"):
-        yield
+    yield
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
 
 
-@pytest.mark.parametrize(
-    ("law", "case"),
-    [
-        pytest.param(law, case, id=f"{law.__name__}-{name}")
-        for law in laws.LAWS
-        if law is not laws.placement
+def _each(laws):
+    return [
+        pytest.param(LAWS[law], case, id=f"{law}-{name}")
+        for law in laws
         for name, case in CASES.items()
-        if _applies(law, case)
-    ],
-)
+        if applies(law, case)
+    ]
+
+
+@pytest.mark.parametrize(("law", "case"), _each(OTHERS))
 def test_law(law, case):
-    law(case)
+    law(replace(case, device="cuda"))
 
 
-@pytest.mark.parametrize(
-    ("law", "case"),
-    [
-        pytest.param(law, case, id=f"{law.__name__}-{name}")
-        for law in reads.LAWS
-        for name, case in CASES.items()
-        if _applies(law, case)
-    ],
-)
+@pytest.mark.parametrize(("law", "case"), _each(READS))
 def test_waits_for_nothing(law, case, monkeypatch):
     """12. Nothing makes the host wait for the GPU, as CUDA itself sees it."""
-    monkeypatch.setattr(reads, "Reads", NoWaits)
-    law(case)
+    monkeypatch.setattr(devices, "Reads", NoWaits)
+    law(replace(case, device="cuda"))
 
 
 class NoWaits:

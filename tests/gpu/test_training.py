@@ -3,13 +3,13 @@
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 import pyro_flows as pf
 
-from ..cases.case import on
 from ..cases.registry import CASES
 from ..helpers.schools import EVIDENCE, SIGMA, Y
 from ..helpers.schools import schools as model
@@ -130,10 +130,9 @@ GRAPHED = [
 @pytest.mark.parametrize("name", [name for name in CASES if name in GRAPHED])
 def test_a_training_step_is_captured(name):
     """`torch.cuda.graph` takes a whole step, and its replay is what eager execution does."""
-    case = CASES[name]
-    with on("cuda"):
-        t, context = case.build(), case.context_of((16,))
-        y = case.flow(t)(context).sample(() if context is not None else (16,)).clone()
+    case = replace(CASES[name], device="cuda")
+    t, context = case.build(), case.context_of((16,))
+    y = case.flow(t)(context).sample(case.sample_shape(context, (16,))).clone()
     flows = [case.flow(copy.deepcopy(t)) for _ in range(2)]
 
     def stepper(flow):
@@ -165,10 +164,9 @@ def test_a_training_step_is_captured(name):
 
 @pytest.mark.parametrize("name", [name for name in CASES if name in GRAPHED])
 def test_drawing_and_scoring_is_captured(name):
-    case = CASES[name]
-    with on("cuda"):
-        t, context = case.build(), case.context_of((16,))
-    flow, batch = case.flow(t), () if context is not None else (16,)
+    case = replace(CASES[name], device="cuda")
+    t, context = case.build(), case.context_of((16,))
+    flow, batch = case.flow(t), case.sample_shape(context, (16,))
 
     @torch.no_grad()
     def draw():

@@ -11,8 +11,9 @@ from pyro_flows.infer.guides import start
 from pyro_flows.infer.guides.bound import Bound
 from pyro_flows.infer.model.density import LogDensity
 from pyro_flows.loop.clipped_step import ClippedStep
+from pyro_flows.testing.placement import NoCPU
 
-from ..helpers.placement import AdamAnywhere, NoCPU
+from ..helpers.placement import AdamAnywhere
 
 META = torch.device("meta")
 

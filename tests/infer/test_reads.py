@@ -8,8 +8,7 @@ import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, VISettings, fit_vi
 from pyro_flows.infer.guides import start
 from pyro_flows.infer.vi.vi_run import VIRun
-
-from ..helpers.reads import Reads
+from pyro_flows.testing.reads import Reads
 
 
 def funnel():

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyro_flows.testing.laws.numbers import is_unbounded
+
 from ..cases.registry import CASES
-from .core import is_unbounded
 
 UNBOUNDED = [name for name, case in CASES.items() if is_unbounded(case.example)]
 batches = st.lists(st.integers(0, 3), max_size=3).map(tuple)

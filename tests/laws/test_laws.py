@@ -4,33 +4,18 @@ import pytest
 import torch
 
 import pyro_flows as pf
+from pyro_flows.testing.laws import LAWS, applies, learning, tracing
 
 from ..cases.kinds import standing_for_all
 from ..cases.registry import CASES
-from . import core as laws
-from . import pyro_laws as laws_pyro
-from . import reads as laws_reads
-from . import tracing as laws_tracing
 
-
-def _applies(law, case) -> bool:
-    about = laws.ABOUT.get(law)
-    return law.__name__ not in case.outside and (about is None or about(case.example))
-
-
-ALL_LAWS = {law.__name__: law for law in (*laws.LAWS, *laws_reads.LAWS, *laws_tracing.LAWS, *laws_pyro.LAWS)}
 FAST_NUTS = ("real-nvp", "chain-mixed", "nice-context")
-COMPILED = laws_tracing.compiled_training, laws_tracing.compiled_sampling
+COMPILED = "compiled_training", "compiled_sampling"
 # Run on the cases that stand for all; the others are in the slow set.
 LONG = {
-    law.__name__: standing_for_all({name: case for name, case in CASES.items() if _applies(law, case)})
-    for law in (
-        *COMPILED,
-        laws_pyro.likelihood_in_subsampled_plate,
-        laws_pyro.prior_under_autoguide,
-        laws_pyro.guide_transform,
-    )
-}
+    law: standing_for_all({name: case for name, case in CASES.items() if applies(law, case)})
+    for law in (*COMPILED, "likelihood_in_subsampled_plate", "prior_under_autoguide", "guide_transform")
+} | {"prior_under_nuts": set(FAST_NUTS)}
 # torch's own: the compiler takes diagonals by a deprecated check, and imports what torch.jit decorates
 # when it first needs it.
 OLD_CHECK = pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")
@@ -38,7 +23,7 @@ LATE_IMPORT = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is de
 
 
 def _is_slow(law, name, case) -> bool:
-    return law.__name__ in case.slow or name not in LONG.get(law.__name__, CASES)
+    return law in case.slow or name not in LONG.get(law, CASES)
 
 
 @pytest.mark.parametrize(
@@ -47,28 +32,16 @@ def _is_slow(law, name, case) -> bool:
         pytest.param(
             law,
             case,
-            id=f"{law.__name__}-{name}",
+            id=f"{law}-{name}",
             marks=pytest.mark.slow if _is_slow(law, name, case) else (),
         )
-        for law in ALL_LAWS.values()
+        for law in LAWS
         for name, case in CASES.items()
-        if _applies(law, case)
+        if applies(law, case)
     ],
 )
 def test_law(law, case):
-    law(case)
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, id=name, marks=() if name in FAST_NUTS else pytest.mark.slow)
-        for name, case in CASES.items()
-        if _applies(laws_pyro.prior_under_nuts, case)
-    ],
-)
-def test_prior_under_nuts(case):
-    laws_pyro.prior_under_nuts(case)
+    LAWS[law](case)
 
 
 @pytest.mark.slow
@@ -77,23 +50,23 @@ def test_prior_under_nuts(case):
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_inductor(case):
     for law in COMPILED:
-        if law.__name__ not in case.outside:
-            law(case, "inductor")
+        if law not in case.outside:
+            getattr(tracing, law)(case, "inductor")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_every_optimiser(case):
     """Law 5, with the optimisers that change parameters in other ways than the fused one."""
-    if _applies(laws.training_on_one_tensor, case):
-        for name in laws.OPTIMISERS:
-            laws.training_on_one_tensor(case, name)
+    if applies("training_on_one_tensor", case):
+        for name in learning.OPTIMISERS:
+            learning.training_on_one_tensor(case, name)
 
 
-@pytest.mark.parametrize("optimiser", laws.OPTIMISERS)
+@pytest.mark.parametrize("optimiser", learning.OPTIMISERS)
 @pytest.mark.parametrize("name", ["coupling", "chain-nested", "autoregressive", "glow"])
 def test_every_optimiser_of_some(name, optimiser):
-    laws.training_on_one_tensor(CASES[name], optimiser)
+    learning.training_on_one_tensor(CASES[name], optimiser)
 
 
 @LATE_IMPORT
@@ -103,7 +76,7 @@ def test_compiled_optimiser(name):
     case = CASES[name]
     t = case.build()
     optimiser = torch.optim.Adam(t.parameters(), lr=0.05)
-    laws.scored_after_steps(case, t, optimiser, torch.compile(optimiser.step, backend="aot_eager"))
+    learning.scored_after_steps(case, t, optimiser, torch.compile(optimiser.step, backend="aot_eager"))
 
 
 def _is_transform(name):
@@ -123,5 +96,5 @@ def test_everything_exported_has_a_case(name):
 
 def test_exemptions_name_laws():
     named = {law for case in CASES.values() for law in (*case.outside, *case.slow)}
-    assert named <= {*ALL_LAWS, laws_pyro.prior_under_nuts.__name__}
+    assert named <= set(LAWS)
     assert all(reason for case in CASES.values() for reason in case.outside.values())

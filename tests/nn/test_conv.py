@@ -11,8 +11,7 @@ from torch import nn
 
 import pyro_flows as pf
 from pyro_flows.nn import ChannelNorm, ConvResidualNet, WeightNormConv
-
-from ..cases.case import perturb
+from pyro_flows.testing import perturb
 
 
 def net(**options):

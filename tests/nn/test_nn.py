@@ -6,8 +6,7 @@ from torch import nn
 
 from pyro_flows.nn import MLP, ResidualNet, RunningMoments
 from pyro_flows.nn.moments import batch_moments
-
-from ..cases.registry import perturb
+from pyro_flows.testing import perturb
 
 NETS = {
     "dense": lambda **o: MLP(3, 4, (8, 5), **o),

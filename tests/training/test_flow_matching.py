@@ -11,10 +11,9 @@ import torch
 
 import pyro_flows as pf
 from pyro_flows.ode import Adaptive, RungeKutta
+from pyro_flows.testing import perturb
 from pyro_flows.training import FlowMatching, PenalisedLikelihood, optimal_transport
 from pyro_flows.training.flow_matching import _averaged
-
-from ..cases.case import perturb
 
 
 def flow_of(dim=2, *after, **options):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import pyro_flows as pf
+from pyro_flows.testing.placement import NoCPU
 from pyro_flows.training.data.sources import TensorSource
 from pyro_flows.training.learner import Learner
 from pyro_flows.training.likelihood import negative_log_likelihood
@@ -11,7 +12,7 @@ from pyro_flows.training.order import Order
 from pyro_flows.training.process import Process
 
 from ..cases.registry import CASES
-from ..helpers.placement import AdamAnywhere, NoCPU
+from ..helpers.placement import AdamAnywhere
 
 META = torch.device("meta")
 # Each step is as long as an error that it reads.

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import pyro_flows as pf
-
-from ..helpers.reads import Reads
+from pyro_flows.testing.reads import Reads
 
 DATA = torch.randn(60 * 8, 2, generator=torch.Generator().manual_seed(5))
 

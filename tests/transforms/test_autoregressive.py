@@ -9,10 +9,9 @@ from torch import nn
 import pyro_flows as pf
 from pyro_flows.elementwise import Affine, RationalQuadratic
 from pyro_flows.nn import MaskedNet
+from pyro_flows.testing import perturb
+from pyro_flows.testing.counting import Counting, counted
 from pyro_flows.transforms import ActNorm, Autoregressive, BatchNorm, Monotone
-
-from ..cases.case import perturb
-from ..helpers.counting import Counting, counted
 
 orders = st.lists(st.integers(0, 4), min_size=2, max_size=6).filter(lambda ranks: len(set(ranks)) > 1)
 widths = st.lists(st.integers(1, 9), min_size=1, max_size=3)

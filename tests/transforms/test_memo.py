@@ -15,8 +15,9 @@ from torch.func import functional_call
 
 import pyro_flows as pf
 from pyro_flows import _memo
+from pyro_flows.testing import perturb
 
-from ..cases.registry import CASES, perturb
+from ..cases.registry import CASES
 
 
 def _transform(context_dim=0, **options):

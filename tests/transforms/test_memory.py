@@ -11,10 +11,10 @@ from torch import nn
 import pyro_flows as pf
 from pyro_flows import transforms as tr
 from pyro_flows.nn import MLP, RunningMoments
+from pyro_flows.testing import perturb
+from pyro_flows.testing.counting import counted
 
-from ..cases.case import perturb
 from ..cases.registry import CASES
-from ..helpers.counting import counted
 from ..helpers.ranks import two_ranks
 
 MODES = {

@@ -10,9 +10,8 @@ from torchdiffeq._impl import rk_common
 import pyro_flows as pf
 from pyro_flows.nn import VelocityNet
 from pyro_flows.ode import Adaptive, Checkpointed, Exact, Hutchinson, RungeKutta
+from pyro_flows.testing import perturb
 from pyro_flows.transforms import NeuralODE
-
-from ..cases.case import perturb
 
 TIGHT = Adaptive(rtol=1e-9, atol=1e-9)
 

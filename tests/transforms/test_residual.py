@@ -6,9 +6,8 @@ import torch
 import pyro_flows as pf
 from pyro_flows.nn import LipschitzNet
 from pyro_flows.nn.lipschitz import SpectralLinear
+from pyro_flows.testing import perturb
 from pyro_flows.transforms import Determinant, Residual, Roulette
-
-from ..cases.case import perturb
 
 
 def block(dim=3, hidden=(8, 7), seed=0, scale=1.0, **options):

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import pyro_flows
+__all__ = ["Reads"]
 
-LIBRARY = str(Path(pyro_flows.__file__).parent)
+NOT_NAMED = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 # Operations whose result, or whose result's shape, is known to the host only when the device has come to it.
 READING = {
     "_local_scalar_dense",  # item, float, int, bool
@@ -34,7 +34,7 @@ METHODS = ("__array__", "cpu", "numpy", "tolist")  # no operations on a CPU
 
 
 class Reads(TorchDispatchMode):
-    """Notes each read as (operation, line of the library that made it), in the list `found`.
+    """Notes each read as (operation, line of Python that made it), in the list `found`.
 
     Operations in a backward pass count too. A CPU tensor stands for one on a GPU; a Python number that
     becomes a tensor is no read.
@@ -75,9 +75,11 @@ class Reads(TorchDispatchMode):
 
     def _note(self, name: str) -> None:
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and not frame.f_code.co_filename.startswith(LIBRARY):
+        while frame is not None and frame.f_code.co_filename.startswith(NOT_NAMED):
             frame = frame.f_back
-        where = "outside" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        where = (
+            "backward pass" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        )
         self.found.append((name, where))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+__all__ = ["Counting", "counted"]
+
 
 class Counting(nn.Module):
-    """A network and the number of its calls since the last `take`; it tells what the network tells."""
+    """A network and the number of its calls since the last `take`; it has the network's ranks and context."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -16,6 +18,7 @@ class Counting(nn.Module):
                 setattr(self, name, getattr(net, name))
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        """Return what the network returns, and count the call."""
         self.calls += 1
         return self.net(*inputs)
 
@@ -26,8 +29,11 @@ class Counting(nn.Module):
 
 
 def counted(module: nn.Module, kind: type[nn.Module]) -> list[Counting]:
-    """Let the conditioners of all layers of a kind count."""
+    """Replace the conditioner of each layer of a kind by one that counts its calls, and return those."""
     layers = [layer for layer in module.modules() if isinstance(layer, kind)]
+    counters = []
     for layer in layers:
-        layer.conditioner = Counting(layer.conditioner)
-    return [layer.conditioner for layer in layers]
+        counter = Counting(layer.get_submodule("conditioner"))
+        layer.conditioner = counter
+        counters.append(counter)
+    return counters
