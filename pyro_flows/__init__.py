@@ -16,6 +16,7 @@ from . import (
     training,
     transforms,
 )
+from .citations import citation
 from .families import (
     ffjord,
     glow,
@@ -46,6 +47,7 @@ __all__ = [
     "FlowTransform",
     "bases",
     "bits_per_dim",
+    "citation",
     "datasets",
     "diagnostics",
     "elementwise",

@@ -19,8 +19,8 @@ class PowerTails(Elementwise):
     abruptly as that logarithm's on the right. The exponents exp(a) are bounded smoothly to (exp(−b), exp(b)).
     2 params: the a of the left and that of the right.
 
-    The map is Yeo & Johnson's of 2000, "A new family of power transformations to improve normality or
-    symmetry", but with exponents of their own on both sides.
+    Yeo & Johnson, "A new family of power transformations to improve normality or symmetry", 2000,
+    doi:10.1093/biomet/87.4.954, have one exponent p for x ≥ 0 and 2 − p for x < 0.
 
     Args:
         max_log_power: the bound b > 0.
