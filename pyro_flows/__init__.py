@@ -17,6 +17,7 @@ from . import (
     transforms,
 )
 from .citations import citation
+from .ensemble import Ensemble
 from .families import (
     ffjord,
     glow,
@@ -34,7 +35,7 @@ from .families import (
 )
 from .flow import Flow
 from .flow_distribution import FlowDistribution
-from .training import bits_per_dim, fit, update_statistics
+from .training import bits_per_dim, fit, fit_ensemble, update_statistics
 from .transform import FlowTransform
 from .transforms import Chain, save_memory
 
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Chain",
+    "Ensemble",
     "Flow",
     "FlowDistribution",
     "FlowTransform",
@@ -53,6 +55,7 @@ __all__ = [
     "elementwise",
     "ffjord",
     "fit",
+    "fit_ensemble",
     "glow",
     "iaf",
     "infer",

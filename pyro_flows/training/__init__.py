@@ -3,6 +3,7 @@
 from ..loop.clipped_step import NonFiniteLoss
 from .augment import random_flips
 from .bits import bits_per_dim
+from .ensemble import fit_ensemble
 from .fit import fit
 from .flow_matching import FlowMatching, optimal_transport
 from .likelihood import negative_log_likelihood
@@ -18,6 +19,7 @@ __all__ = [
     "Settings",
     "bits_per_dim",
     "fit",
+    "fit_ensemble",
     "negative_log_likelihood",
     "optimal_transport",
     "random_flips",
