@@ -8,6 +8,7 @@ import pytest
 import torch
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
+from pyro.infer.reparam import ProjectedNormalReparam
 from torch import nn
 
 import pyro_flows as pf
@@ -61,6 +62,39 @@ def by_amortisation(model, index):
 def test_a_discrete_site_that_is_not_marked(route):
     with pytest.raises(ValueError, match=r"k.*infer=\{'enumerate': 'parallel'\}.*config_enumerate"):
         route(discrete, None)
+
+
+def test_a_discrete_site_of_vectors_that_is_not_marked():
+    def model(index):
+        pyro.sample("k", dist.Multinomial(3, torch.ones(3)))
+
+    with pytest.raises(ValueError, match=r"got the discrete 'k'.*infer=\{'enumerate': 'parallel'\}"):
+        by_setup(model, None)
+
+
+class Odd(dist.Normal):
+    @property
+    def support(self):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("fn", "problem"),
+    [(Odd(0.0, 1.0), "has no support"), (dist.ProjectedNormal(torch.ones(3)), "without a bijection")],
+)
+def test_a_support_that_cannot_be_mapped(fn, problem):
+    with pytest.raises(ValueError, match=rf"got 'x', whose {type(fn).__name__} .*{problem}.*reparam"):
+        by_setup(lambda index: pyro.sample("x", fn), None)
+
+
+def test_a_reparameterised_direction():
+    @pyro.poutine.reparam(config={"x": ProjectedNormalReparam()})
+    def model():
+        pyro.sample("x", dist.ProjectedNormal(torch.ones(3)))
+
+    guide = AutoFlow(model)
+    guide.setup()
+    assert [site.name for site in guide.latents.sites] == ["x_normal"]
 
 
 @pytest.mark.parametrize("route", [by_initialise, by_fit_vi, by_svi])

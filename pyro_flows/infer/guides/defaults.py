@@ -1,4 +1,4 @@
-"""The flows that guides take where none is given."""
+"""The flows that guides take if none is given."""
 
 from __future__ import annotations
 

@@ -13,9 +13,33 @@ from torch.distributions import Transform, biject_to, constraints
 
 from .program import Site, how_to_sum_out
 
-__all__ = ["PackedSite", "length", "unpack"]
+__all__ = ["PackedSite", "bijection_of", "length", "support_of", "unpack"]
 
 _IDENTITY = biject_to(constraints.real)
+
+
+def support_of(site: Site) -> constraints.Constraint:
+    """Return a site's support, or raise a ValueError if its distribution does not tell."""
+    try:
+        return site["fn"].support
+    except NotImplementedError as error:
+        raise _not_mapped(site, "has no support") from error
+
+
+def bijection_of(site: Site) -> Transform:
+    """Return the map from unconstrained space to a site's support, or raise a ValueError if there is none."""
+    try:
+        return biject_to(support_of(site))
+    except NotImplementedError as error:
+        raise _not_mapped(site, "has a support without a bijection") from error
+
+
+def _not_mapped(site: Site, problem: str) -> ValueError:
+    return ValueError(
+        "expected latent sites that torch.distributions.biject_to can map to unconstrained space; got "
+        f"{site['name']!r}, whose {type(site['fn']).__name__} {problem}: reparameterise it "
+        "(pyro.infer.reparam), or hide it (pyro.poutine.block) and write its guide by hand"
+    )
 
 
 class PackedSite(NamedTuple):
@@ -43,11 +67,11 @@ class PackedSite(NamedTuple):
             ValueError: if it is discrete.
         """
         fn, name, value = site["fn"], site["name"], site["value"]
-        if fn.support.is_discrete:
+        if support_of(site).is_discrete:
             raise ValueError(
                 f"expected continuous latent sites; got the discrete {name!r}{how_to_sum_out(name)}"
             )
-        transform = biject_to(fn.support)
+        transform = bijection_of(site)
         inner = fn.support
         while isinstance(inner, constraints.independent):
             inner = inner.base_constraint

@@ -9,22 +9,29 @@ import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
-from torch.distributions import biject_to
 
 from .given import trace_at
 from .latents import Latents
+from .packing import bijection_of, support_of
 
 __all__ = ["fixed_latents", "or_zero"]
 
 
 def or_zero(init_loc_fn: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
-    """Return an init function that puts sites which cannot be sampled, such as flat priors, at u = 0."""
+    """Return an init function that puts sites which cannot be sampled, such as flat priors, at u = 0.
+
+    Raises:
+        ValueError: in a call, if the site has no support, or a continuous one that has no bijection.
+    """
 
     def init(site: Any) -> Tensor:
+        if support_of(site).is_discrete:
+            value: Tensor = site["fn"]()
+            return value
         try:
             return init_loc_fn(site)
         except NotImplementedError:
-            transform = biject_to(site["fn"].support)
+            transform = bijection_of(site)
             shape = transform.inverse_shape(site["fn"].shape())
             return transform(torch.zeros(shape))
 

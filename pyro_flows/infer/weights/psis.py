@@ -35,8 +35,8 @@ class Smoothed(NamedTuple):
 def psis(log_weights: Tensor) -> Smoothed:
     r"""Replace the largest weights by quantiles of a generalised Pareto distribution fitted to them.
 
-    The fit takes the largest min(n / 5, 3 √n) weights. Where ArviZ says k̂ = ∞ without a reason, this says
-    in words whether the weights are all the same (k̂ = −∞: nothing to correct), not finite, or too few.
+    The fit takes the largest min(n / 5, 3 √n) weights. ArviZ may say k̂ = ∞ without a reason; this says in
+    words whether the weights are all the same (k̂ = −∞: nothing to correct), not finite, or too few.
 
     Vehtari, Simpson, Gelman, Yao & Gabry, "Pareto Smoothed Importance Sampling", 2024, arXiv:1507.02646.
 
@@ -61,7 +61,7 @@ def psis(log_weights: Tensor) -> Smoothed:
     zeros = int((x == -math.inf).sum())
     bad = (x.isnan() | (x == math.inf)).nonzero()
     if len(bad) or zeros == n:
-        problem = f"all {n} weights are zero: no draw lies where the model has density"
+        problem = f"all {n} weights are zero: the model has density zero at every draw"
         if len(bad):
             problem = f"{len(bad)} of {n} log weights are NaN or +∞, the first of draw {int(bad[0])}"
         return Smoothed(torch.full_like(x, math.nan), math.nan, math.inf, problem)
@@ -69,7 +69,9 @@ def psis(log_weights: Tensor) -> Smoothed:
     x = x - top
     if float(-x.min()) < _CONSTANT:
         return _normalised(x, top, -math.inf, None)
-    problems = [f"{zeros} of {n} weights are zero: draws where the model has no density"] if zeros else []
+    problems = (
+        [f"{zeros} of {n} weights are zero: draws at which the model has density zero"] if zeros else []
+    )
     tail = math.ceil(min(0.2 * n, 3 * math.sqrt(n)))
     values, order = x.sort()
     cutoff = values[max(n - tail - 1, 0)].clamp(min=math.log(torch.finfo(x.dtype).tiny))

@@ -208,6 +208,29 @@ def test_survives_draws_without_a_density():
     assert all(p.isfinite().all() for p in guide._built.parameters())
 
 
+def test_a_posterior_that_ends_at_a_boundary_is_told():
+    def model():  # the posterior of `top` ends at the largest observation, and its prior does not
+        top = pyro.sample("top", dist.LogNormal(1.0, 0.5))
+        with pyro.plate("row", 3):
+            pyro.sample("y", dist.Uniform(0.0, top), obs=torch.tensor([0.5, 1.0, 2.0]))
+
+    guide = AutoFlow(model)
+    with pytest.warns(UserWarning, match=r"has density zero at \d+ % of the guide's draws.*ELBO is −∞"):
+        history = fit_vi(model, guide, settings=settings(batch_size=64))
+    assert not history.converged
+    result = pf.infer.importance(model, guide)
+    zero = (result.log_weights == -math.inf).double().mean()
+    assert history.outside == pytest.approx(float(zero), abs=0.05)
+    report = pf.diagnostics.report(result)
+    assert report.verdict != "good"
+    assert any(
+        "of 4000 weights are zero" in reason and "not finite: y" in reason for reason in report.reasons
+    )
+    top = torch.linspace(2.0, 60.0, 60_001, dtype=torch.double)
+    exact = torch.trapezoid(dist.LogNormal(1.0, 0.5).log_prob(top).exp() * top**-3, top).log()
+    assert result.log_evidence == pytest.approx(float(exact), abs=0.2)
+
+
 def test_gives_up_where_no_step_is_finite(monkeypatch):
     monkeypatch.setattr(vi_run, "PATIENCE", 2)
     monkeypatch.setattr(vi_run, "LOOK_EVERY", 2)
