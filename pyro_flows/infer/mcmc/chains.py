@@ -12,11 +12,9 @@ from torch import Tensor
 
 from ..model.evaluation import Evaluation, evaluate_at
 from ..model.model_draws import ModelDraws
-from .mixing import bulk_ess, r_hat, tail_ess
+from .mixing import MOST_R_HAT, bulk_ess, r_hat, tail_ess
 
 __all__ = ["Chains"]
-
-MOST_R_HAT = 1.01
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ class Chains(ModelDraws):
     """The probability of acceptance of each step's local move, of shape (chains, draws)."""
     step_sizes: tuple[float, ...]
     """Of local moves, in the coordinates of each of the guide's flows."""
+    thinning: int
+    """Steps for each draw."""
     seconds: float
     """Wall-clock time."""
     model: Callable[..., Any] | None = None

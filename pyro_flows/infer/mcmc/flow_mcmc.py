@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...loop.generators import restored_generators, seed_generators
 from ...loop.progress import progress_bar
@@ -17,8 +19,10 @@ from ..guides.auto_mixture import AutoMixture
 from ..guides.flow_mixture import FlowMixture
 from ..keywords import told_apart
 from ..model.density import LogDensity
-from .chains import MOST_R_HAT, Chains
+from ..model.latents import Latents
+from .chains import Chains
 from .mcmc_settings import MCMCSettings
+from .mixing import MOST_R_HAT, r_hat
 from .sampler import sample
 from .target import Target
 
@@ -42,7 +46,8 @@ def flow_mcmc(
     however bad the guide: a better one only makes the chains mix faster. A guide that weights cannot correct
     ("do not trust") will often do.
 
-    A warning tells if an R̂ is above 1.01 at the end. A mode that the guide misses altogether is not found by
+    Chains go on until every R̂ is at most 1.01, or 16 times as many steps are taken; a warning tells if it is
+    above then. A mode that the guide misses altogether is not found by
     the chains either, and R̂ cannot tell.
 
     Gabrié, Rotskoff & Vanden-Eijnden, "Adaptive Monte Carlo augmented with normalizing flows", 2022,
@@ -71,9 +76,9 @@ def flow_mcmc(
         ...     x = pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...     pyro.sample("y", dist.Normal(x.sum(-1), 1.0), obs=torch.tensor(1.0))
         >>> guide = pf.infer.AutoFlow(model)
-        >>> chains = pf.infer.flow_mcmc(model, guide, num_samples=200, num_chains=16, progress=False)
+        >>> chains = pf.infer.flow_mcmc(model, guide, num_samples=200, progress=False)
         >>> chains.samples["x"].shape, chains.converged
-        (torch.Size([16, 200, 2]), True)
+        (torch.Size([128, 200, 2]), True)
     """
     start = time.perf_counter()
     own, kwargs = told_apart(model, MCMCSettings, kwargs, caller="flow_mcmc")
@@ -86,10 +91,10 @@ def flow_mcmc(
     with restored_generators(latents.device):
         seed_generators(seed, device=latents.device)
         target = _target(model, guide, args, kwargs)
-        steps = settings.warmup_steps + settings.num_samples * settings.thinning
+        steps = settings.warmup_steps + settings.num_samples * (settings.thinning or 1)
         bar = progress_bar(steps, 0, shown=settings.progress, unit="step")
         try:
-            sampled = sample(target, settings, bar)
+            sampled = sample(target, settings, bar, partial(_has_mixed, latents))
         finally:
             bar.close()
     with torch.no_grad():
@@ -100,6 +105,7 @@ def flow_mcmc(
         sampled.independence.T,
         sampled.local.T,
         tuple(path.step_size for path in sampled.paths),
+        sampled.thinning,
         time.perf_counter() - start,
         model,
         guide,
@@ -125,11 +131,19 @@ def _target(model: Callable[..., Any], guide: AutoFlow | AutoMixture, args: Any,
     return Target(density, mixture, density.runs.together)
 
 
+@torch.no_grad()
+def _has_mixed(latents: Latents, u: Tensor) -> bool:
+    """Whether every R̂ of the latent sites is small enough; u is of shape (chains, draws, d)."""
+    values = latents.constrain(u)[0].values()
+    return all(not bool((r_hat(value) > MOST_R_HAT).any()) for value in values)
+
+
 def _not_mixed(chains: Chains) -> str:
     worst = {name: float(value.nan_to_num(-torch.inf).max()) for name, value in chains.r_hat.items()}
     name = max(worst, key=lambda name: worst[name])
     draws = chains.shape[1]
     return (
         f"the chains have not mixed: R̂ of {name!r} is {worst[name]:.3f}, above {MOST_R_HAT}, after {draws} "
-        f"draws. Sample for longer, flow_mcmc(..., num_samples={4 * draws}), or train the guide further"
+        f"draws, {chains.thinning} steps each. Sample for longer, flow_mcmc(..., thinning="
+        f"{4 * chains.thinning}), or train the guide further"
     )

@@ -9,7 +9,9 @@ import torch
 from pyro.ops.stats import split_gelman_rubin
 from torch import Tensor
 
-__all__ = ["bulk_ess", "r_hat", "tail_ess"]
+__all__ = ["MOST_R_HAT", "bulk_ess", "r_hat", "tail_ess"]
+
+MOST_R_HAT = 1.01  # of chains that have mixed, by Vehtari et al. 2021
 
 _ELEMENTS = 2**22  # numbers that are looked at together
 _TAILS = (0.05, 0.95)

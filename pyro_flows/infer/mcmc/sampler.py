@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from .trajectory import Trajectory
 __all__ = ["Sampled", "sample"]
 
 BLOCK = 2048  # proposals that are drawn and scored together
+MOST_THINNING = 16
 TRIES = 20  # at most so many draws of the guide for each chain, to find one where the model has a density
 
 
@@ -30,39 +32,78 @@ class Sampled(NamedTuple):
     """The probability of acceptance of each draw's local move, of shape (draws, chains)."""
     paths: list[Trajectory]
     """The trajectories of local moves in each flow's coordinates."""
+    thinning: int
+    """Steps for each draw."""
 
 
-def sample(target: Target, settings: MCMCSettings, bar: Any) -> Sampled:
-    """Run chains from draws of the guide: independence steps and a local one by turns.
+class _Chains:
+    """The chains' present states, and the steps that move them."""
+
+    def __init__(self, target: Target, settings: MCMCSettings) -> None:
+        self.target, self.settings = target, settings
+        self.states = first_states(target, settings.num_chains)
+        self.paths = [Trajectory(self.states.u[0], settings.acceptance) for _ in target.guide.components]
+        self._proposals: list[States] = []
+
+    def step(self, *, adapt: bool) -> tuple[States, Tensor, Tensor]:
+        """Return the states after some independence steps and a local one, and the acceptance of both."""
+        self.states, proposed = independence_steps(self.states, self._next_proposals())
+        self.states, moved = local_step(self.target, self.states, self.paths, adapt=adapt)
+        return self.states, proposed, moved
+
+    def warm_up(self, bar: Any) -> None:
+        """Take the steps in which trajectories are adapted."""
+        count = self.settings.warmup_steps
+        for done in range(count):
+            if done in (count // 4, count // 2):
+                for path in self.paths:
+                    path.rescale()
+            self.step(adapt=True)
+            bar.update(1)
+        for path in self.paths:
+            path.settle()
+
+    def _next_proposals(self) -> States:
+        if not self._proposals:
+            s = self.settings
+            count = max(1, BLOCK // (s.proposals * s.num_chains))
+            drawn = self.target.proposals(count * s.proposals * s.num_chains)
+            parts = [part.unflatten(0, (count, s.proposals, s.num_chains)) for part in drawn]
+            self._proposals = [States(*found) for found in zip(*parts, strict=True)]
+        return self._proposals.pop()
+
+
+def sample(target: Target, settings: MCMCSettings, bar: Any, has_mixed: Callable[[Tensor], bool]) -> Sampled:
+    """Run chains from draws of the guide.
+
+    If the thinning is not given, chains that have not mixed go on: with the thinning doubled, and the older
+    half of their draws dropped.
+
+    Args:
+        target: the posterior.
+        settings: how to sample.
+        bar: shows progress.
+        has_mixed: whether vectors of shape (chains, draws, d) are enough.
 
     Raises:
         ValueError: if the model has no density at the guide's draws.
     """
-    s = settings
-    states = first_states(target, s.num_chains)
-    paths = [Trajectory(states.u[0], s.acceptance) for _ in target.guide.components]
+    chains = _Chains(target, settings)
+    chains.warm_up(bar)
     kept: list[tuple[States, Tensor, Tensor]] = []
-    total = s.warmup_steps + s.num_samples * s.thinning
-    block = max(1, BLOCK // (s.proposals * s.num_chains))
-    for done in range(total):
-        if done % block == 0:
-            count = min(block, total - done)
-            drawn = target.proposals(count * s.proposals * s.num_chains)
-            proposals = [part.unflatten(0, (count, s.proposals, s.num_chains)) for part in drawn]
-        here = States(*(part[done % block] for part in proposals))
-        for path in paths:
-            if done in (s.warmup_steps // 4, s.warmup_steps // 2):
-                path.rescale()
-            elif done == s.warmup_steps:
-                path.settle()
-        states, independence = independence_steps(states, here)
-        states, local = local_step(target, states, paths, adapt=done < s.warmup_steps)
-        if done >= s.warmup_steps and (done - s.warmup_steps + 1) % s.thinning == 0:
-            kept.append((states, independence, local))
-        bar.update(1)
-    found, proposed, moved = zip(*kept, strict=True)
-    together = States(*(torch.stack(parts) for parts in zip(*found, strict=True)))
-    return Sampled(together, torch.stack(proposed), torch.stack(moved), paths)
+    thinning = settings.thinning or 1
+    while True:
+        while len(kept) < settings.num_samples:
+            for _ in range(thinning):
+                draw = chains.step(adapt=False)
+                bar.update(1)
+            kept.append(draw)
+        found, proposed, moved = zip(*kept, strict=True)
+        states = States(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+        if settings.thinning is not None or thinning >= MOST_THINNING or has_mixed(states.u.transpose(0, 1)):
+            return Sampled(states, torch.stack(proposed), torch.stack(moved), chains.paths, thinning)
+        thinning *= 2
+        kept = kept[len(kept) // 2 :][1::2]
 
 
 def first_states(target: Target, num_chains: int) -> States:

@@ -216,7 +216,7 @@ def test_chains_move_within_and_between_the_modes():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the chains have not mixed")  # R̂ asks for many draws of each
         chains = flow_mcmc(
-            model, guide, num_samples=60, num_chains=64, warmup_steps=40, progress=False, seed=0
+            model, guide, num_samples=60, num_chains=64, warmup_steps=40, thinning=1, progress=False, seed=0
         )
     x = chains.samples["x"][..., 0]
     error = 4 / math.sqrt(chains.least_ess)
