@@ -6,7 +6,7 @@ RUN = OMP_NUM_THREADS=1 $(BIN)/python
 OLDEST = .venv-oldest
 NEWEST = .venv-newest
 
-.PHONY: demo test test-slow test-oldest test-newest newest-quick lint build check-release clean
+.PHONY: demo docs test test-slow test-oldest test-newest newest-quick lint build check-release clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m pyro_flows demo
@@ -30,9 +30,14 @@ newest-quick: $(NEWEST)/installed
 	$(NEWEST)/bin/python -W error -c "import pyro_flows"
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n auto tests/test_readme.py tests/diagnostics
 
+# The site, in docs/_build/html. A warning, such as a link that leads nowhere, is an error.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 # A wheel and an sdist, then each installed into an empty environment, where the README's blocks run.
@@ -52,6 +57,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e ".[test]"
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
+	touch $@
+
 $(OLDEST)/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install -q -c constraints-oldest.txt torch
@@ -65,4 +74,4 @@ $(NEWEST)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) dist out docs/_build docs/api/generated docs/tutorials .pytest_cache .mypy_cache .ruff_cache .hypothesis
