@@ -14,6 +14,7 @@ from ..elementwise import RationalQuadratic
 from ..families import nsf
 from ..training import fit as fit_flow
 from ..transform import FlowTransform
+from .copula import start_at_correlations
 from .schema import Schema
 from .singular import warn_of_no_density
 from .table_flow import Family, TableFlow
@@ -69,9 +70,10 @@ def fit(
 ) -> TableFlow:
     """Fit a flow to a table as it comes: numbers, whole numbers, categories, dates, missing cells.
 
-    Each column is first given a distribution of its own (see `Schema`), then the flow learns how the columns
-    hang together, by maximum likelihood. A tenth of the rows is held out, from the columns' distributions
-    too; only which values can occur is known of them.
+    Each column is first given a distribution of its own (see `Schema`). Then the flow learns how the columns
+    hang together, by maximum likelihood, from a start at the Gaussian copula with the columns' correlations.
+    A tenth of the rows is held out, from the columns' distributions too; only which values can occur is known
+    of them.
 
     Args:
         frame: the table.
@@ -136,6 +138,8 @@ def fit(
         return rows[index], None if conditions is None else conditions[index], loads
 
     data, condition, load = chosen_rows(train)
+    if model.copula is not None:
+        start_at_correlations(model.copula, data, condition, None if load is None else torch.from_numpy(load))
     model.history = fit_flow(
         model.flow,
         data,

@@ -16,6 +16,7 @@ from ..loop import checkpoint
 from ..training import History
 from ..transform import FlowTransform
 from .cells import Cells
+from .copula import gaussian_copula
 from .schema import Schema
 
 if TYPE_CHECKING:
@@ -31,14 +32,15 @@ VERSION = 1  # of the file's format
 class TableFlow:
     """A distribution of rows of a data frame: a schema, and a flow of its rows' normal scores.
 
-    `pyro_flows.tables.fit` makes one. `flow` is an ordinary `Flow` that ends in `Cells`, over the rows that
-    `schema.encode` gives.
+    `pyro_flows.tables.fit` makes one. `flow` is an ordinary `Flow`, noise → Gaussian copula → family → cells,
+    over the rows that `schema.encode` gives.
 
     Args:
         schema: what the columns are.
         family: gives a transform of vectors when called with their length, and with a keyword context_dim if
             there is a context, as `pyro_flows.nsf` does.
         context: what the columns are that rows are given, if any.
+        copula: whether there is a Gaussian copula; files from before there was one have none.
         history: what `fit` saw.
     """
 
@@ -48,13 +50,16 @@ class TableFlow:
         family: Family,
         *,
         context: Schema | None = None,
+        copula: bool = True,
         history: History | None = None,
     ) -> None:
         if not schema.dim:
             raise ValueError("expected a column that varies; got constant columns only")
         self.schema, self.context = schema, context
         size = {} if context is None else {"context_dim": context.feature_count}
-        self.flow = Flow([family(schema.dim, **size), Cells(schema.dim)])
+        self.copula = gaussian_copula(schema.dim) if copula else None
+        first = [] if self.copula is None else [self.copula]
+        self.flow = Flow([*first, family(schema.dim, **size), Cells(schema.dim)])
         self.history = history or History()
 
     @property
@@ -148,6 +153,7 @@ class TableFlow:
         return {
             "schema": self.schema.state(),
             "context": None if self.context is None else self.context.state(),
+            "copula": self.copula is not None,
             "flow": self.flow.state_dict(),
             "history": vars(self.history),
         }
@@ -157,7 +163,8 @@ class TableFlow:
         """Return the flow that `state` is of, in evaluation mode; `family` is the one that it had."""
         schema, given = Schema.of_state(state["schema"]), state["context"]
         context = None if given is None else Schema.of_state(given)
-        model = cls(schema, family, context=context, history=History(**state["history"]))
+        history, copula = History(**state["history"]), state.get("copula", False)
+        model = cls(schema, family, context=context, copula=copula, history=history)
         model.flow.load_state_dict(state["flow"])
         model.flow.eval()
         return model
