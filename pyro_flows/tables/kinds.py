@@ -127,7 +127,8 @@ class Kind:
         low, high = (float(unique[0]), float(unique[-1])) if len(unique) else (0.0, 0.0)
         if name is None:
             repeated = len(values) >= REPEATED * len(unique)
-            if len(unique) <= 1 or (repeated and (not whole or len(unique) <= FEW)):
+            is_flag = unique.tolist() == [0, 1]
+            if len(unique) <= 1 or is_flag or (repeated and (not whole or len(unique) <= FEW)):
                 name = "ordinal"
             elif whole:
                 name = "integer"

@@ -58,7 +58,8 @@ class Scores:
             )
         total = weights.sum()
         cumulated = (weights.cumsum() - weights / 2) / total
-        outer = -_ndtri(min(0.25, 20 / total))  # so that some twenty rows lie beyond each outer knot
+        beyond = min(20.0, max(2.0, 0.5 * total**0.5))  # rows outside each outer knot
+        outer = -_ndtri(min(0.25, beyond / total))
         spacing = max(0.25, 1.6 * total**-0.2)
         scores = np.linspace(-outer, outer, 2 + round(2 * outer / spacing))
         knots = np.interp(_ndtr(scores), cumulated, values)

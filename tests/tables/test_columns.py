@@ -243,6 +243,11 @@ def test_columns_that_cannot_be_modelled(series, kind, error, message):
         column_of(series, kind)
 
 
+def test_zeros_and_ones_are_levels_however_few_rows_there_are():
+    assert Kind.of(pd.Series([0.0, 1.0, 1.0, 0.0])).name == "ordinal"
+    assert Kind.of(pd.Series([0, 1, 2, 1])).name == "integer"
+
+
 def test_kinds_can_be_set():
     frame = pd.DataFrame(
         {"zip": [1234, 5678] * 30, "size": np.arange(60) + 1.5, "id": [f"n{i}" for i in range(60)]}
