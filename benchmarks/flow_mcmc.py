@@ -54,8 +54,8 @@ def funnel(dim: int) -> Callable[[], None]:
 
 # The model, its known element, and chains and draws of NUTS.
 TARGETS: dict[str, tuple[Callable[[], None], Callable[[dict[str, Tensor]], Tensor], int, int]] = {
-    "schools": (schools, lambda x: x["tau"].log(), 4, 1000),
-    "funnel-10": (funnel(10), lambda x: x["v"], 4, 1000),
+    "schools": (schools, lambda x: x["tau"].log(), 2, 500),
+    "funnel-10": (funnel(10), lambda x: x["v"], 2, 500),
     "funnel-100": (funnel(100), lambda x: x["v"], 2, 500),
 }
 KINDS = ("flow_mcmc", "NUTS")

@@ -159,6 +159,8 @@ class AutoMixture(AutoContinuous):
             )
         bounds = [_bound(part, density) for part in parts]
         kept = different(parts, bounds)
+        if not kept:
+            raise ValueError("expected a member whose draws lie where the model has density; got none")
         found = share_log_weights([parts[k] for k in kept], density, num_samples)
         kept = [k for k, weight in zip(kept, found.exp().tolist(), strict=True) if weight > NEGLIGIBLE]
         found = found[found.exp() > NEGLIGIBLE]
@@ -222,7 +224,9 @@ class AutoMixture(AutoContinuous):
 
 
 def _bound(part: Any, density: LogDensity, num_samples: int = 1000) -> float:
-    """Return the evidence lower bound of a member, −∞ if it is not finite."""
+    """Return the evidence lower bound of a member within the support; −∞ if few draws lie there."""
     u, log_q = part.rsample_and_log_prob((num_samples,))
-    value = float((density(u) - log_q).mean())
-    return value if math.isfinite(value) else -math.inf
+    weights = (density(u) - log_q).double()
+    inside = weights[weights.isfinite()]
+    share = len(inside) / num_samples
+    return float(inside.mean()) + math.log(share) if share > NEGLIGIBLE else -math.inf

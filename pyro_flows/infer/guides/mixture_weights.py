@@ -25,10 +25,12 @@ def different(components: Sequence[FlowDistribution], bounds: Sequence[float]) -
 
     Args:
         components: densities q_k of vectors.
-        bounds: their evidence lower bounds, in nats.
+        bounds: their evidence lower bounds, in nats; −∞ of components that are to be left out.
     """
     kept: list[int] = []
     for k in sorted(range(len(components)), key=lambda k: -bounds[k]):
+        if bounds[k] == -math.inf:
+            break
         u, own = components[k].rsample_and_log_prob((OVERLAP_DRAWS,))
         others = (components[j].log_prob(u) for j in kept)
         if all(float((other - own).sigmoid().nan_to_num(0.0).mean()) < SAME for other in others):

@@ -40,13 +40,13 @@ class Chains(ModelDraws):
     """Steps for each draw."""
     seconds: float
     """Wall-clock time."""
-    model: Callable[..., Any] | None = None
+    model: Callable[..., Any] | None = field(default=None, repr=False)
     """The model."""
-    guide: Callable[..., Any] | None = None
+    guide: Callable[..., Any] | None = field(default=None, repr=False)
     """The guide."""
-    args: tuple[Any, ...] = ()
+    args: tuple[Any, ...] = field(default=(), repr=False)
     """Positional arguments of both."""
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Keyword arguments of both."""
 
     @property

@@ -46,9 +46,8 @@ def flow_mcmc(
     however bad the guide: a better one only makes the chains mix faster. A guide that weights cannot correct
     ("do not trust") will often do.
 
-    Chains go on until every R̂ is at most 1.01, or 16 times as many steps are taken; a warning tells if it is
-    above then. A mode that the guide misses altogether is not found by
-    the chains either, and R̂ cannot tell.
+    Chains go on until every R̂ is at most 1.01, or 16 steps a draw are taken; a warning tells if one is above
+    then. A mode that the guide misses altogether is not found by the chains either, and R̂ cannot tell.
 
     Gabrié, Rotskoff & Vanden-Eijnden, "Adaptive Monte Carlo augmented with normalizing flows", 2022,
     arXiv:2105.12603; Hoffman et al., "NeuTra-lizing Bad Geometry in Hamiltonian Monte Carlo Using Neural
@@ -100,17 +99,17 @@ def flow_mcmc(
     with torch.no_grad():
         values, log_det = latents.constrain(sampled.states.u.transpose(0, 1))
     chains = Chains(
-        values,
-        sampled.states.log_q.T - log_det,
-        sampled.independence.T,
-        sampled.local.T,
-        tuple(path.step_size for path in sampled.paths),
-        sampled.thinning,
-        time.perf_counter() - start,
-        model,
-        guide,
-        args,
-        kwargs,
+        latents=values,
+        log_q=sampled.states.log_q.T - log_det,
+        independence_acceptance=sampled.independence.T,
+        local_acceptance=sampled.local.T,
+        step_sizes=tuple(path.step_size for path in sampled.paths),
+        thinning=sampled.thinning,
+        seconds=time.perf_counter() - start,
+        model=model,
+        guide=guide,
+        args=args,
+        kwargs=kwargs,
     )
     if not chains.converged:
         warnings.warn(_not_mixed(chains), stacklevel=2)

@@ -10,7 +10,7 @@ from .trajectory import Trajectory
 
 __all__ = ["hamiltonian_step"]
 
-JITTER = 0.3
+JITTER = 0.3  # of the step size, by which chains differ, so that no trajectory closes upon itself
 
 
 def hamiltonian_step(target: Target, states: States, k: int, path: Trajectory) -> tuple[States, Tensor]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...loop.clipped_step import NonFiniteLoss
 from ...loop.generators import seed_generators
 from ..guides.auto_mixture import AutoMixture
 from ..model.density import LogDensity
@@ -53,13 +56,19 @@ def fit_mixture(
                 "expected a model without parameters of its own, since each member of a mixture would train "
                 f"them anew; got {', '.join(run.learned)}"
             )
-        found = run()
+        try:
+            found = run()
+        except NonFiniteLoss as error:  # a start from which no step leads anywhere; the member gets no weight
+            warnings.warn(f"member {k} was not fitted: {error}", stacklevel=3)
+            history.bounds.append(-math.inf)
+            continue
         places.append(run.places[found.bounds.index(found.best_bound)])
         history.bounds.append(found.best_bound)
         history.steps += found.steps
         history.skipped += found.skipped
         history.compile_seconds += found.compile_seconds
-    history.separation = modes_apart(places, history.bounds)[0]
+    fitted = [bound for bound in history.bounds if bound > -math.inf]
+    history.separation = modes_apart(places, fitted)[0] if fitted else 0.0
     seed_generators(seed, len(guide.guides), device=device)
     guide.weigh(model, *args, **kwargs)
     posterior = guide.get_posterior(*args, **kwargs)

@@ -16,6 +16,8 @@ from pyro_flows.infer import AutoFlow, AutoMixture, fit_vi, flow_mcmc, importanc
 from pyro_flows.infer.guides import start
 from pyro_flows.infer.guides.flow_mixture import FlowMixture
 from pyro_flows.infer.guides.mixture_weights import different, share_log_weights
+from pyro_flows.infer.vi.vi_run import VIRun
+from pyro_flows.loop.clipped_step import NonFiniteLoss
 from pyro_flows.transforms import DiagonalScaling
 
 SHARES = torch.tensor([0.3, 0.7])
@@ -98,6 +100,36 @@ def test_members_that_repeat_another_are_left_out():
     parts = [member.get_posterior() for member in members]
     assert different(parts, [0.0, 3.0, 1.0, 2.0]) == [1, 3]
     assert different(parts, [3.0, 0.0, -math.inf, 1.0]) == [0, 1]
+
+
+def test_members_without_density_get_no_weight():
+    def model():
+        x = pyro.sample("x", dist.Normal(3.0, 1.0))
+        pyro.factor("positive", torch.where(x > 0, 0.0, -math.inf))
+
+    guide = AutoMixture([gaussian(model, 3.0), gaussian(model, -50.0)])
+    guide.weigh(model)  # of a few draws of the first the density is zero too
+    assert guide.weights.tolist() == [1.0, 0.0]
+    with pytest.raises(ValueError, match="expected a member whose draws lie where the model has density"):
+        AutoMixture([gaussian(model, -50.0)]).weigh(model)
+
+
+def test_a_member_that_cannot_be_fitted_gets_no_weight(monkeypatch):
+    train = VIRun._train
+
+    def broken(self, bar):
+        if self.guide is guide.guides[1]:
+            raise NonFiniteLoss("the gradient was NaN")
+        train(self, bar)
+
+    monkeypatch.setattr(VIRun, "_train", broken)
+    model = two_modes()
+    guide = AutoMixture([gaussian(model, -5.0), gaussian(model, -50.0), gaussian(model, 5.0)])
+    with pytest.warns(UserWarning, match="member 1 was not fitted: the gradient was NaN") as caught:
+        history = fit_vi(model, guide, steps=5, progress=False, seed=0)
+    assert caught[0].filename == __file__
+    assert history.bounds[1] == -math.inf
+    assert guide.weights == pytest.approx(torch.tensor([0.3, 0.0, 0.7]), abs=0.03)
 
 
 def test_equal_components_share_what_one_would_have():
