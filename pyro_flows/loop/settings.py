@@ -39,10 +39,11 @@ def check_integers(settings: Any, names: Iterable[str]) -> None:
 
 
 def check_positive(settings: Any, names: Iterable[str]) -> None:
-    """Raise unless these fields are positive numbers."""
+    """Raise unless these fields are positive numbers or None."""
     for name in names:
-        if not getattr(settings, name) > 0:
-            raise ValueError(f"expected {name} > 0; got {getattr(settings, name)}")
+        value = getattr(settings, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"expected {name} > 0; got {value}")
 
 
 def check_common(settings: Any) -> None:

@@ -24,7 +24,8 @@ class Settings:
     Args:
         epochs: passes over the data; None makes about 8,000 steps of it, at least 10 passes.
         batch_size: rows a step, over all processes together; an epoch's last, smaller batch is left out.
-        learning_rate: Adam's, multiplied by `schedule`.
+        learning_rate: Adam's, multiplied by `schedule`; if None, the `learning_rate` of a loss that has one, such
+            as `FlowMatching`, and 1e-3 for others.
         schedule: a function of progress in [0, 1].
         weight_decay: λ of decoupled weight decay, θ ← (1 − λ · rate) θ in each step (AdamW; Loshchilov &
             Hutter 2019, arXiv:1711.05101).
@@ -48,7 +49,7 @@ class Settings:
 
     epochs: int | None = None
     batch_size: int = 256
-    learning_rate: float = LEARNING_RATE
+    learning_rate: float | None = None
     schedule: Callable[[float], float] = cosine
     weight_decay: float = 0.0
     optimizer: Callable[[list[Tensor]], Optimizer] | None = None
@@ -67,12 +68,19 @@ class Settings:
         check_common(self)
         if not self.weight_decay >= 0:
             raise ValueError(f"expected weight_decay ≥ 0; got {self.weight_decay}")
-        if self.optimizer is not None and (self.weight_decay, self.learning_rate) != (0.0, LEARNING_RATE):
+        if self.optimizer is not None and (self.weight_decay or self.learning_rate is not None):
             raise ValueError("expected learning_rate and weight_decay inside `optimizer`; got them beside it")
         if not 0 <= self.ema < 1:
             raise ValueError(f"expected ema in [0, 1); got {self.ema}")
         if self.precision not in ("no", "bf16"):
             raise ValueError(f'expected precision "no" or "bf16"; got {self.precision!r}')
+
+    def rate_for(self, loss: Callable[..., Tensor]) -> float:
+        """Return the learning rate that a loss is trained with."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        rate: float = getattr(loss, "learning_rate", LEARNING_RATE)
+        return rate
 
 
 @dataclass

@@ -97,6 +97,23 @@ def test_settings_as_an_object_keywords_or_both():
     assert len(results[0]) == 3
 
 
+class FastLoss:
+    """−log p, which asks for a learning rate of its own."""
+
+    learning_rate = 0.01
+
+    def __call__(self, flow, x, context=None):
+        return -flow(context).log_prob(x)
+
+
+def test_a_loss_may_bring_its_learning_rate():
+    asked = fit(flow(), epochs=2, loss=FastLoss()).train_loss
+    assert asked == fit(flow(), epochs=2, learning_rate=0.01).train_loss
+    told = fit(flow(), epochs=2, loss=FastLoss(), learning_rate=1e-3).train_loss
+    assert told == fit(flow(), epochs=2).train_loss != asked
+    assert Settings().rate_for(pf.training.FlowMatching()) == 5e-3
+
+
 BAD = {
     "no settings": ({"settings": {"epochs": 3}}, TypeError, "expected settings as Settings; got dict"),
     "unknown": ({"epoch": 3}, TypeError, "expected settings among epochs, .*; got epoch"),
