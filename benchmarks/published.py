@@ -107,7 +107,8 @@ def gaussian(train: Tensor, test: Tensor) -> Tensor:
 
 def told(scores: Tensor) -> str:
     """Return the mean and two standard errors."""
-    return f"{float(scores.mean()):.2f} ± {2 * float(scores.std()) / math.sqrt(len(scores)):.2f}"
+    mean, error = float(scores.mean()), 2 * float(scores.std()) / math.sqrt(len(scores))
+    return f"{mean:.2f} ± {error:.2f}".replace("-", "−")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -154,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scores = torch.cat([flow().log_prob(part) for part in test.split(2000)]).double()
     rows.append([name, told(scores)])
     count = sum(p.numel() for p in flow.parameters())
-    print(f"{count:,} parameters, {history.steps:,} steps, {minutes:.1f} CPU minutes\n")
+    print(f"\n{count:,} parameters, {history.steps:,} steps, {minutes:.2f} CPU minutes\n")
     print(markdown([args.data_set, "test log-density, nats"], rows))
 
 
