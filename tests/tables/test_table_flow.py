@@ -253,6 +253,11 @@ def test_a_table_without_a_density_is_told():
     frame = pd.DataFrame({"x": x[0], "e": np.exp(-x[0]), "y": x[1], "n": np.arange(200)})
     with pytest.warns(UserWarning, match="no density, .*: columns x and e determine each other. Leave out"):
         pf.tables.fit(frame, epochs=1, progress=False)
+    counts = np.arange(1, 201) ** 2
+    whole = pd.DataFrame({"n": counts, "log n": np.log(counts), "m": -counts, "y": x[1]})
+    with pytest.warns(UserWarning, match="columns n and log n determine each other; columns log n and m det"):
+        pf.tables.fit(whole, epochs=1, progress=False)
+    pf.tables.fit(whole[["n", "m", "y"]], epochs=1, progress=False)  # says nothing: whole numbers only
     twice = pd.concat([frame[["x", "y"]][:100]] * 2)
     with pytest.warns(UserWarning, match="no density, .*: 100 of 200 rows are copies of others in x, y"):
         pf.tables.fit(twice, epochs=1, progress=False)
