@@ -24,8 +24,8 @@ class Settings:
     Args:
         epochs: passes over the data; None makes about 8,000 steps of it, at least 10 passes.
         batch_size: rows a step, over all processes together; an epoch's last, smaller batch is left out.
-        learning_rate: Adam's, multiplied by `schedule`; if None, the `learning_rate` of a loss that has one, such
-            as `FlowMatching`, and 1e-3 for others.
+        learning_rate: Adam's, multiplied by `schedule`; if None, the one that the loss brings, as
+            `FlowMatching` does, or else 1e-3.
         schedule: a function of progress in [0, 1].
         weight_decay: λ of decoupled weight decay, θ ← (1 − λ · rate) θ in each step (AdamW; Loshchilov &
             Hutter 2019, arXiv:1711.05101).
