@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .batches import Values, close, count_of, filled, one_of, stacked
 from .cholesky import each_matrix, is_no_factor
+from .detaching import detaching, reads_data
 from .failures import halved
 from .given import ModelFailure
 from .how import LOOP, PLATE, VMAP, How
@@ -50,6 +51,7 @@ class ModelRuns:
         self.failed = 0
         self.failure: ModelFailure | None = None
         self._without_factor: list[Exception] = []  # the first, if a matrix has had no Cholesky factor
+        self._detaching = False  # whether vmap needs `detach` in place of `data`
         self._joint: Joint | None = None
 
     @property
@@ -85,9 +87,16 @@ class ModelRuns:
                         return reason
                 return None
 
+            def mapped_differs() -> str | None:
+                reason = differs(VMAP)
+                if reason is not None and reads_data(reason):
+                    self._detaching = True
+                    return differs(VMAP)
+                return reason
+
             if (unlike := differs(PLATE)) is None:
                 how = How(PLATE, "that scores them as single runs do")
-            elif (unmapped := differs(VMAP)) is None:
+            elif (unmapped := mapped_differs()) is None:
                 how = How(VMAP, f"under a plate {unlike}")
             else:
                 how = How(LOOP, f"under a plate {unlike}, and under vmap {unmapped}")
@@ -249,7 +258,8 @@ class ModelRuns:
             with warnings.catch_warnings():
                 # Some operations are done one by one inside: no slower than all of them.
                 warnings.filterwarnings("ignore", "There is a performance drop")
-                return torch.func.vmap(body, randomness=randomness)(dict(values))
+                mapped = torch.func.vmap(detaching(body) if self._detaching else body, randomness=randomness)
+                return mapped(dict(values))
         return stacked([body(one_of(values, i)) for i in range(count)])
 
     def _guarded(self, body: Body, values: Values) -> Any:

@@ -96,6 +96,29 @@ def test_matrices_without_a_factor_do_not_stop_the_others(name):
     assert gradient.isfinite().all()
 
 
+def test_a_gaussian_hidden_markov_model_runs_by_vmap():
+    def model():
+        scale = pyro.sample("scale", dist.LogNormal(0.0, 0.5))
+        eye = torch.eye(2)
+        start, noise = dist.MultivariateNormal(torch.zeros(2), eye), dist.Normal(torch.zeros(2), scale)
+        hmm = dist.GaussianHMM(start, eye, start, eye, noise.to_event(1), duration=3)
+        pyro.sample("y", hmm, obs=torch.tensor([[1.0, 0.5], [2.0, 0.0], [1.5, -1.0]]))
+
+    log_p = density(model)
+    u = torch.tensor([[-0.5], [0.0], [0.7]], requires_grad=True)
+    found = log_p(u)
+    assert log_p.how.way == "vmap"
+    steps = torch.tensor([2.0, 3.0, 4.0])  # variance of each step's state, of which the smaller are shared
+    shared = torch.minimum(steps[:, None], steps)
+    y = torch.tensor([[1.0, 0.5], [2.0, 0.0], [1.5, -1.0]])
+    covariance = shared + u.exp().square()[..., None] * torch.eye(3)
+    data = dist.MultivariateNormal(torch.zeros(3), covariance[:, None]).log_prob(y.mT).sum(-1)
+    wanted = data + dist.Normal(0.0, 0.5).log_prob(u)[:, 0]
+    torch.testing.assert_close(found, wanted)
+    gradients = [torch.autograd.grad(part.sum(), u)[0] for part in (found, wanted)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_more_than_half_of_the_draws_failing_is_an_error_that_names_the_site():
     def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0))
