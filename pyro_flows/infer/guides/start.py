@@ -24,6 +24,8 @@ BATCH = 128  # draws a step
 FEWEST_DRAWS = 16
 NEAR = 0.05  # nats of half the log-weights' variance, below which a Newton step's Gaussian will do
 PLAIN_SCALE = 0.1  # as Pyro's guides have it
+FAR = 1000.0  # nats, by which a start is so much worse than a point nearer to zero that it is left
+HALVINGS = 11  # of a start that is far off
 TRIALS = 100  # points around a start at which the density is not finite
 
 
@@ -58,7 +60,7 @@ def starting_gaussian(
         scales = torch.full_like(start, PLAIN_SCALE)
         return start, torch.diag(scales) if dense else scales
     together = density.runs.together
-    start = _inside(density.seeded, trials, together)
+    start = _nearer_zero(density.seeded, _inside(density.seeded, trials, together), together)
     path = newton_path(density.seeded, start, together=together) if dense else []
     noise = torch.randn(_count(200, together), len(start), dtype=start.dtype, device=start.device)
     if path and float(log_weights(density.seeded, *path[-1], noise, together).var() / 2) < NEAR:
@@ -75,6 +77,20 @@ def _inside(log_density: Density, trials: Tensor, together: int) -> Tensor:
         return trials[0]
     scores = torch.cat([log_density(part) for part in parts])
     return trials[scores.nan_to_num(-math.inf, -math.inf, -math.inf).argmax()]
+
+
+@torch.no_grad()
+def _nearer_zero(log_density: Density, start: Tensor, together: int) -> Tensor:
+    """Return the start, or a point between it and zero if the density is far higher there.
+
+    A value of a vague prior, such as Gamma(0.01, 0.01), may lie anywhere, and those that depend on it too.
+    """
+    halvings = torch.arange(HALVINGS, dtype=start.dtype, device=start.device)
+    points = torch.cat([0.5**halvings, start.new_zeros(1)])[:, None] * start
+    parts = points.tensor_split(-(-len(points) // max(2, together)))  # none alone: a model may raise there
+    scores = torch.cat([log_density(part) for part in parts]).nan_to_num(-math.inf, -math.inf, -math.inf)
+    best = scores.argmax()
+    return points[best] if bool(scores[best] > scores[0] + FAR) else start
 
 
 def _count(wanted: int, together: int) -> int:
