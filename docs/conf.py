@@ -35,8 +35,9 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_merge_streams = True
 
+autodoc_mock_imports = ["sbi"]
 autodoc_member_order = "bysource"
-autodoc_default_options = {"exclude-members": "extra_repr"}
+autodoc_default_options = {"exclude-members": "extra_repr, set_fit_request, set_score_request"}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"

@@ -7,7 +7,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
-NAME = re.compile(r"pf((?:\.\w+)+)(\(.*\))?", re.DOTALL)
+NAME = re.compile(r"(?:pf|pyro_flows)((?:\.\w+)+)(\(.*\))?", re.DOTALL)
 
 
 class Link(SphinxTransform):
