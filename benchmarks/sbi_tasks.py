@@ -151,16 +151,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    results: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for seed in range(args.seeds):
+        for task in args.tasks:
+            for name in args.estimators:
+                found, seconds = score(TASKS[task](), name, seed, args)
+                results.setdefault((task, name), []).append((statistics.mean(found), seconds))
+                print(f"{task}, {name}, seed {seed}: C2ST {found}, {seconds:.1f} s", file=sys.stderr)
     table = []
-    for task_name in args.tasks:
-        task = TASKS[task_name]()
-        for name in args.estimators:
-            runs = [score(task, name, seed, args) for seed in range(args.seeds)]
-            means = [statistics.mean(found) for found, _ in runs]
-            print(task_name, name, runs, file=sys.stderr)
-            seconds = statistics.median(seconds for _, seconds in runs)
-            spread = f"{min(means):.3f}–{max(means):.3f}"
-            table.append([task_name, name, f"{statistics.mean(means):.3f}", spread, f"{seconds:.0f}"])
+    for (task, name), runs in results.items():
+        means, times = zip(*runs, strict=True)
+        spread = f"{min(means):.3f}–{max(means):.3f}"
+        table.append([task, name, f"{statistics.mean(means):.3f}", spread, f"{statistics.median(times):.0f}"])
     heads = ["task", "estimator", "C2ST", "over seeds", "CPU seconds"]
     print(f"{args.simulations} simulations, {args.observations} observations, {args.seeds} seeds\n")
     print(markdown(heads, table))

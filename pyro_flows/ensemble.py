@@ -55,8 +55,8 @@ class EnsembleDistribution(TorchDistribution):
     def spread(self, value: Any) -> Tensor:
         """Return the standard deviation of log p_k(y) over the members, of log_prob's shape, in nats.
 
-        It says where the data leave the density open to this family of flows and this way of training. What
-        all members get wrong alike, it does not show: a small spread is no proof of a right density.
+        It is large at values whose density the data leave open, for flows of this kind and this training. It
+        does not show what all members get wrong alike: a small spread is no proof that the density is right.
 
         Raises:
             ValueError: if there is one member only.
@@ -85,8 +85,8 @@ class EnsembleDistribution(TorchDistribution):
 class Ensemble(nn.Module):
     """A lazy mixture of several flows in equal parts: ``ensemble()``, or ``ensemble(context)``.
 
-    Flows of one kind, started and trained from different seeds, agree where the data determine the density
-    and differ where they do not. By Jensen's inequality their mixture scores any rows at least as well as its
+    Flows of one kind, started and trained from different seeds, agree if the data determine the density and
+    differ if they do not. By Jensen's inequality their mixture scores any rows at least as well as its
     members do in the mean. As a posterior it is usually wider than that of a single flow, which is often too
     narrow. It costs K times as much to train, store and score. `fit_ensemble` trains it.
 

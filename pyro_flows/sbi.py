@@ -82,6 +82,9 @@ def posterior_flow(
 ) -> Callable[[Tensor, Tensor], FlowEstimator]:
     """Return what sbi's `NPE` takes as `density_estimator`: a function that builds a flow from simulations.
 
+    `pyro_flows.diagnostics.calibrate` ranks the truth among sbi's draws, if its second argument is
+    ``lambda model, data: {"theta": posterior.sample((99,), x=data["x"])}``.
+
     The flow has the location and scale of the θ and x that it is built from. With an embedding net, x as a
     whole has one location and scale, so that its elements keep their relations.
 

@@ -60,7 +60,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
         >>> from pyro_flows.sklearn import FlowDensity
         >>> x, y = load_breast_cancer(return_X_y=True)
         >>> benign = np.flatnonzero(y == 1)
-        >>> model = FlowDensity(epochs=100, random_state=0).fit(x[benign[:250]])
+        >>> model = FlowDensity(epochs=30, random_state=0).fit(x[benign[:250]])
         >>> test = np.setdiff1d(np.arange(len(x)), benign[:250])
         >>> bool(roc_auc_score(y[test] == 0, -model.score_samples(x[test])) > 0.9)
         True

@@ -5,6 +5,8 @@ import doctest
 import math
 import pickle
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
@@ -108,6 +110,23 @@ def test_copies_and_pickles():
     assert build(theta, x).loss(theta, x).shape == (300,)
     for new in (copy.deepcopy(q), pickle.loads(pickle.dumps(q))):
         assert torch.equal(new.loss(theta, x), q.loss(theta, x))
+
+
+def test_its_draws_can_be_calibrated():
+    """A new flow draws from the prior, whose ranks are uniform too."""
+    q, _, _ = built()
+
+    def model():
+        theta = pyro.sample("theta", dist.MultivariateNormal(torch.zeros(2), torch.eye(2)))
+        mean = torch.cat([theta, theta.sum(-1, keepdim=True)], -1)
+        pyro.sample("x", dist.Normal(mean, 0.1).to_event(1), obs=torch.zeros(3))
+
+    def posterior(model, data):
+        return {"theta": q.sample((9,), data["x"][None])[:, 0]}
+
+    found = pf.diagnostics.calibrate(model, posterior, num_simulations=30, num_samples=9, progress=False)
+    assert {tuple(ranks.shape) for ranks in found.ranks.values()} == {(30,)}
+    assert set(found.verdicts().values()) == {"calibrated"}
 
 
 def test_rows_of_theta_must_be_vectors():

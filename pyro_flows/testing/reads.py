@@ -1,4 +1,4 @@
-"""Counting what reads a value back from the device, for which the host waits until a GPU has caught up."""
+"""Counting what reads a value back from the device: for each, the host waits until the GPU has caught up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["Reads"]
 
 NOT_NAMED = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
-# Operations whose result, or whose result's shape, is known to the host only when the device has come to it.
+# Operations whose result, or its shape, the host knows only after the device has computed it.
 READING = {
     "_local_scalar_dense",  # item, float, int, bool
     "_unique",

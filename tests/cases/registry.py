@@ -32,7 +32,7 @@ FOREIGN = {
     "placement": "Pyro's and torch's own transforms make tensors on the CPU",
     "mixed_precision": "Pyro's own couplings let autocast reach their maps",
 }
-EMPTY = {"empty_batch": "Pyro and torch reshape with -1, which says nothing where there are no elements"}
+EMPTY = {"empty_batch": "Pyro and torch reshape with -1, which says nothing if there are no elements"}
 SPLINE = {
     "scoring_reads_nothing": "Pyro's spline writes through boolean masks",
     "sampling_reads_nothing": "Pyro's spline writes through boolean masks",
