@@ -136,6 +136,7 @@ VARIANTS: dict[str, dict[str, tuple]] = {
         "tanh, spread 3, gain 5": (Continuous(spread=3.0, gain=5.0), matching()),
         "spread 3, gain 5, 128": (smooth(3, 5, (128, 128)), matching()),
         "spread 3, gain 5, 3 × 64": (smooth(3, 5, (64, 64, 64)), matching()),
+        "spread 3, gain 3, 3 × 64": (smooth(3, 3, (64, 64, 64)), matching()),
         "spread 3, gain 5, 5 frequencies": (smooth(3, 5, frequencies=5), matching()),
         "spread 3, gain 5, plain": (smooth(3, 5), matching(False, False)),
         "spread 3, gain 5, late": (smooth(3, 5), matching(False)),
