@@ -6,14 +6,16 @@ import sys
 import warnings
 from pathlib import Path
 
+import pyro
 import torch
 
 __all__ = ["warn_caller"]
 
 
 def warn_caller(message: str) -> None:
-    """Warn at the line, outside this package and torch, that the present call comes from."""
-    inside = str(Path(__file__).parents[1]), str(Path(str(torch.__file__)).parent)
+    """Warn at the line, outside this package, Pyro and torch, that the present call comes from."""
+    inside = tuple(str(Path(str(package.__file__)).parent) for package in (pyro, torch))
+    inside += (str(Path(__file__).parents[1]),)
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
         frame, depth = frame.f_back, depth + 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ..flow import Flow
 from ..loop import checkpoint
+from ..loop.warning import warn_caller
 from ..training import History
 from ..transform import FlowTransform
 from .cells import Cells
@@ -101,10 +101,9 @@ class TableFlow:
         if not bool(possible.all()):
             found = self.schema.impossible(frame)
             told = ", ".join(f"{name} ({count})" for name, count in found.items())
-            warnings.warn(
+            warn_caller(
                 f"{int((~possible).sum())} rows hold cells that the table cannot hold, and have a "
-                f"log-probability of −∞; by column: {told}",
-                stacklevel=2,
+                f"log-probability of −∞; by column: {told}"
             )
         scores = rows.new_full((len(rows),), -math.inf)
         given = None if self.context is None else self.context.features(frame)[possible]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from ...loop.generators import restored_generators, seed_generators
 from ...loop.progress import progress_bar
 from ...loop.settings import with_keywords
+from ...loop.warning import warn_caller
 from ..guides.auto_flow import AutoFlow
 from ..guides.auto_mixture import AutoMixture
 from ..guides.flow_mixture import FlowMixture
@@ -112,7 +112,7 @@ def flow_mcmc(
         kwargs=kwargs,
     )
     if not chains.converged:
-        warnings.warn(_not_mixed(chains), stacklevel=2)
+        warn_caller(_not_mixed(chains))
     return chains
 
 

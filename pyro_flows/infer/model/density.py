@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...loop.warning import warn_caller
 from .given import trace_at
 from .joint import Joint
 from .latents import Latents
@@ -114,10 +114,9 @@ class LogDensity:
             )
         layout = self.runs.joint.layout
         if layout.part and not self.runs.random:
-            warnings.warn(
+            warn_caller(
                 f"{SEEN_A_PART}, the same in every run: {layout.part}. Use "
-                "subsample_size instead of a fixed subsample, or give all data",
-                stacklevel=3,
+                "subsample_size instead of a fixed subsample, or give all data"
             )
 
     def seeded(self, u: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,6 +13,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
+from ...loop.warning import warn_caller
 from .given import trace_at
 from .layout import Layout
 from .program import samples
@@ -62,10 +62,9 @@ class GuideDraws:
             else:
                 self._way = way
                 return found
-        warnings.warn(
+        warn_caller(
             f"the guide does not draw many times at once (under a plate {reasons[0]}; under vmap "
-            f"{reasons[1]}); drawing one by one, which is slow",
-            stacklevel=4,
+            f"{reasons[1]}); drawing one by one, which is slow"
         )
         self._way = self._one_by_one
         return self._way(count)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .batches import Values, close, count_of, filled, one_of, stacked
-from .cholesky import each_matrix, is_no_factor
+from ...loop.warning import warn_caller
+from .batches import Values, close, count_of, one_of, stacked
 from .detaching import detaching, reads_data
-from .failures import halved
 from .given import ModelFailure
+from .guarded import Guarded
 from .how import LOOP, PLATE, VMAP, How
 from .joint import DETERMINISTIC, Joint, Scores
 from .program import how_to_sum_out
@@ -48,9 +48,7 @@ class ModelRuns:
         self.how: How | None = None
         self.random = self.redrawn = self._draws_numbers = False
         self.sure = False  # whether a finite density was seen when the way was chosen
-        self.failed = 0
-        self.failure: ModelFailure | None = None
-        self._without_factor: list[Exception] = []  # the first, if a matrix has had no Cholesky factor
+        self._guard = Guarded(self._chosen)
         self._detaching = False  # whether vmap needs `detach` in place of `data`
         self._joint: Joint | None = None
 
@@ -60,6 +58,16 @@ class ModelRuns:
         if self._joint is None:
             raise ValueError("expected model runs that are prepared; got none yet")
         return self._joint
+
+    @property
+    def failed(self) -> int:
+        """The number of draws so far at which the model raised."""
+        return self._guard.failed
+
+    @property
+    def failure(self) -> ModelFailure | None:
+        """The first failure of the model so far."""
+        return self._guard.failure
 
     @torch.no_grad()
     def prepare(self, values: Values, *, sites: bool = False) -> None:
@@ -100,10 +108,9 @@ class ModelRuns:
                 how = How(VMAP, f"under a plate {unlike}")
             else:
                 how = How(LOOP, f"under a plate {unlike}, and under vmap {unmapped}")
-                warnings.warn(
+                warn_caller(
                     f"the model does not run at many draws at once: {how}. Let it take batch dimensions on "
-                    "the left of every latent's shape, or do without .item() and `if` on tensors",
-                    stacklevel=2,
+                    "the left of every latent's shape, or do without .item() and `if` on tensors"
                 )
         self.how = how
         self.sure = finite
@@ -190,7 +197,7 @@ class ModelRuns:
                     drew = any(not a.equal(b) for a, b in zip(before, generator_states(device), strict=True))
                     self._draws_numbers |= drew
             except ModelFailure as failure:
-                self.failure, raised = self.failure or failure, raised + 1
+                self._guard.failure, raised = self.failure or failure, raised + 1
                 continue
             (good if _is_finite(score) else spare).append((i, score))
             if len(good) == _COMPARED:
@@ -265,48 +272,11 @@ class ModelRuns:
     def _guarded(self, body: Body, values: Values) -> Any:
         if self.how is None:
             raise ValueError("expected model runs that are prepared; got none yet")
-        way, count = self.how.way, count_of(values)
-        try:
-            return self._together(way, body, values)
-        except Exception as error:
-            parts, failures = halved(lambda some: self._apply(way, body, some), values, error)
-        self._tell(failures, len(failures), count)
-        return filled(parts)
+        nesting, by_matrix = self.joint.layout.nesting, self.how.way != LOOP
+        return self._guard(body, values, nesting=nesting, by_matrix=by_matrix)
 
-    def _together(self, way: str, body: Body, values: Values) -> Any:
-        """Run all draws at once, with those left out whose matrices have no Cholesky factor."""
-        count = count_of(values)
-        if not self._without_factor:
-            try:
-                return self._apply(way, body, values)
-            except Exception as error:
-                if way == LOOP or count == 1 or not is_no_factor(error):
-                    raise
-                self._without_factor.append(error)
-        if count == 1:
-            return self._apply(way, body, values)
-        scores, failed = self._apply(way, each_matrix(body, self.joint.layout.nesting), values)
-        self._tell(self._without_factor, int(failed.sum()), count)
-        return scores
-
-    def _tell(self, failures: list[Exception], failed: int, count: int) -> None:
-        """Count the draws at which the model raised; raise a ValueError if that is more than half of them."""
-        if not failed:
-            return
-        first = failures[0]
-        if 2 * failed > count:
-            cause = first.error if isinstance(first, ModelFailure) else first
-            raise ValueError(
-                f"the model raised at {failed} of {count} draws or more, first {first}"
-            ) from cause
-        if self.failed == 0:
-            warnings.warn(
-                f"the model raised at {failed} of {count} draws, which count as density zero; first {first}",
-                stacklevel=4,
-            )
-        self.failed += failed
-        if self.failure is None and isinstance(first, ModelFailure):
-            self.failure = first
+    def _chosen(self, body: Body, values: Values) -> Any:
+        return self._apply(LOOP if self.how is None else self.how.way, body, values)
 
 
 def _is_finite(score: Tensor | Scores) -> bool:

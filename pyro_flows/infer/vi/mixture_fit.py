@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 
 from ...loop.clipped_step import NonFiniteLoss
 from ...loop.generators import seed_generators
+from ...loop.warning import warn_caller
 from ..guides.auto_mixture import AutoMixture
 from ..model.density import LogDensity
 from ..weights.psis import psis
@@ -59,7 +59,7 @@ def fit_mixture(
         try:
             found = run()
         except NonFiniteLoss as error:  # a start from which no step leads anywhere; the member gets no weight
-            warnings.warn(f"member {k} was not fitted: {error}", stacklevel=3)
+            warn_caller(f"member {k} was not fitted: {error}")
             history.bounds.append(-math.inf)
             continue
         places.append(run.places[found.bounds.index(found.best_bound)])

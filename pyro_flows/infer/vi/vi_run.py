@@ -15,6 +15,7 @@ from ...loop.checkpoint import Checkpoint, identity_of
 from ...loop.clipped_step import ClippedStep, NonFiniteLoss, adam
 from ...loop.generators import seed_generators
 from ...loop.progress import progress_bar
+from ...loop.warning import warn_caller
 from ..guides.auto_flow import AutoFlow
 from ..guides.bound import Bound
 from ..model.density import SEEN_A_PART, LogDensity
@@ -94,13 +95,12 @@ class VIRun:
             bar.close()
         self.history.separation, warning = modes_apart(self.places, self.history.bounds)
         if warning is not None:
-            warnings.warn(warning, stacklevel=3)
+            warn_caller(warning)
         if self.history.outside > 0:
-            warnings.warn(
+            warn_caller(
                 f"the model has density zero at {100 * self.history.outside:.2g} % of the guide's draws, so "
                 "the ELBO is −∞: if the posterior ends at a boundary, give the latent sites a support that "
-                "ends there, or correct the draws by their weights (pyro_flows.infer.importance)",
-                stacklevel=3,
+                "ends there, or correct the draws by their weights (pyro_flows.infer.importance)"
             )
         return self.history
 
