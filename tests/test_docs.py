@@ -121,3 +121,15 @@ def test_the_reference_lists_every_public_module():
     listed = re.findall(r"^   (pyro_flows[.\w]*)$", text, re.MULTILINE)
     modules = [f"pyro_flows.{name}" for name in pf.__all__ if inspect.ismodule(getattr(pf, name))]
     assert sorted(listed) == sorted(["pyro_flows", "pyro_flows.sbi", "pyro_flows.sklearn", *modules])
+
+
+def test_measured_tables_are_whole():
+    text = (DOCS / "which_flow.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^```{include} (which_flow/\w+\.md)$", text, re.MULTILINE)
+    assert sorted(tables) == sorted(f"which_flow/{path.name}" for path in (DOCS / "which_flow").iterdir())
+    for table in tables:
+        rows = [
+            line for line in (DOCS / table).read_text(encoding="utf-8").splitlines() if line.startswith("|")
+        ]
+        assert len(rows) >= 2 + 4
+        assert len({row.count("|") for row in rows}) == 1
