@@ -82,7 +82,8 @@ def test_equal_seeds_give_equal_models(folder):
 def test_a_model_is_plain_tensors_and_values(folder):
     state = torch.load("model.pt", weights_only=True)
     assert [column["name"] for column in state["table"]["schema"]["columns"]] == ["a", "b", "c"]
-    flow = pf.Flow([pf.tables.column_by_column(3, **state["options"]), pf.tables.Cells(3)])
+    copula = pf.transforms.Linear(pf.matrices.Triangular(3), bias=False)
+    flow = pf.Flow([copula, pf.tables.column_by_column(3, **state["options"]), pf.tables.Cells(3)])
     flow.load_state_dict(state["table"]["flow"])
     assert torch.equal(flow().log_prob(torch.ones(1, 3, 3)), flow_of()().log_prob(torch.ones(1, 3, 3)))
 
