@@ -36,6 +36,8 @@ class Density:
     test_context: Tensor | None = None
     batch_size: int = 256
     digits: str = ".3f"
+    patience: float = 1.0
+    """How much longer than others these families train."""
 
     @property
     def names(self) -> list[str]:
@@ -176,7 +178,7 @@ def images() -> Density:
         "images. Lower is better."
     )
     bits = lambda flow: float(pf.bits_per_dim(flow, test, draws=5).mean())  # noqa: E731
-    return Density("bits/dim", about, families, train, bits, batch_size=100)
+    return Density("bits/dim", about, families, train, bits, batch_size=100, patience=4.0)
 
 
 def simulate(theta: Tensor) -> Tensor:
