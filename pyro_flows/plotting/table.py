@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,12 +100,12 @@ def _column(ax: Axes, data: pd.Series, samples: pd.Series, max_values: int) -> N
             )
         return
     shown = [column.astype(object).where(column.notna(), MISSING) for column in (data, samples)]
-    shares = [column.value_counts(normalize=True) for column in shown]
-    values = list(shares[0].index[:max_values])
+    counts = [Counter(column.tolist()) for column in shown]
+    values = [value for value, _ in counts[0].most_common(max_values)]
     values.sort(key=lambda value: (value == MISSING, str(type(value)), value))
     place = np.arange(len(values))
-    for offset, share, colour, label in ((-0.2, shares[0], DATA, "data"), (0.2, shares[1], MODEL, "samples")):
-        heights = [share.get(value, 0.0) for value in values]
+    for offset, count, colour, label in ((-0.2, counts[0], DATA, "data"), (0.2, counts[1], MODEL, "samples")):
+        heights = [count[value] / max(count.total(), 1) for value in values]
         ax.bar(place + offset, heights, 0.4, color=colour, alpha=0.7, label=label)
     labels = [f"{value:g}" if isinstance(value, float) else str(value)[:9] for value in values]
     ax.set_xticks(place, labels, rotation=0 if sum(map(len, labels)) < 18 else 60)
