@@ -22,8 +22,19 @@ OLD_CHECK = pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is de
 LATE_IMPORT = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 
 
-def _is_slow(law, name, case) -> bool:
-    return law in case.slow or name not in LONG.get(law, CASES)
+# What torch 2.9's compiler cannot trace: `vars` of others' objects, a radial flow of one dimension.
+OLD_TORCH = pytest.mark.skipif(torch.__version__.startswith("2.9."), reason="torch 2.9 does not compile it")
+NOT_BY_OLD_TORCH = {
+    ("compiled_training", "foreign-exp"),
+    ("compiled_sampling", "foreign-exp"),
+    ("compiled_training", "radial-smallest"),
+}
+
+
+def _marks(law, name, case):
+    marks = [OLD_TORCH] if (law, name) in NOT_BY_OLD_TORCH else []
+    slow = law in case.slow or name not in LONG.get(law, CASES)
+    return [*marks, pytest.mark.slow] if slow else marks
 
 
 @pytest.mark.parametrize(
@@ -33,7 +44,7 @@ def _is_slow(law, name, case) -> bool:
             law,
             case,
             id=f"{law}-{name}",
-            marks=pytest.mark.slow if _is_slow(law, name, case) else (),
+            marks=_marks(law, name, case),
         )
         for law in LAWS
         for name, case in CASES.items()
