@@ -41,7 +41,7 @@ def ffjord(
         activation: the net's nonlinearity, a smooth one.
         solver: a part of `pyro_flows.ode`; `Adaptive()` if None, which needs torchdiffeq. `RungeKutta(8)` is
             two to three times as fast, but a flow trained long through few steps learns to profit from
-            their error: then score it with `Adaptive()`.
+            their error; `pyro_flows.fit` warns if it did.
         trace: `pyro_flows.ode.Exact()` if None, or `Hutchinson()`.
 
     Raises:

@@ -19,6 +19,7 @@ from .likelihood import Loss, negative_log_likelihood
 from .order import Batch, Order
 from .process import process_of
 from .settings import History, Settings
+from .solver_error import warn_of_solver_error
 from .statistics import restored_statistics, update
 from .validation import mean_loss
 
@@ -91,6 +92,8 @@ class Run:
         finally:
             bar.close()
             self.flow.eval()
+        if self.process.rank == 0:
+            warn_of_solver_error(self.flow, self.train)
         return self.history
 
     def _train_epoch(self) -> None:

@@ -473,3 +473,20 @@ def test_bad_arguments(call, error, message):
 def test_a_batch_is_never_larger_than_the_data():
     history = fit(small(), DATA, batch_size=10_000)
     assert history.steps == 3
+
+
+@pytest.mark.parametrize("trace", [pf.ode.Exact(), pf.ode.Hutchinson()])
+def test_a_density_owed_to_the_solvers_steps_is_told(trace):
+    """A single step of Euler's method is far off."""
+    data = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    layer = pf.ffjord(2, hidden=(8,), solver=pf.ode.RungeKutta(1, "euler"), trace=trace)
+    flow = pf.Flow(layer)
+    options = {"epochs": 1, "validation": 0, "progress": False}
+    with torch.no_grad():
+        layer.field.last.weight.normal_()
+    with pytest.warns(UserWarning, match="profit from the solver's error") as caught:
+        pf.fit(flow, data, **options)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert layer.solver == pf.ode.RungeKutta(1, "euler")
+    flow = pf.Flow(pf.ffjord(2, hidden=(8,), solver=pf.ode.RungeKutta(8), trace=trace))
+    pf.fit(flow, data, **options)  # warnings are errors
