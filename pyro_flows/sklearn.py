@@ -12,6 +12,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import tables
+from ._arrays import as_tensor
 from .flow import Flow
 from .training import History, fit
 
@@ -140,7 +141,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
             return self.flow_.log_prob(X).numpy()
         with torch.no_grad():
             flow = self.flow_()
-            return torch.cat([flow.log_prob(rows) for rows in torch.from_numpy(X).split(ROWS)]).numpy()
+            return torch.cat([flow.log_prob(rows) for rows in as_tensor(X, "X").split(ROWS)]).numpy()
 
     def score(self, X: Rows, y: Any = None) -> float:
         """Return the mean log p of the rows in nats; `y` is ignored."""
