@@ -158,7 +158,7 @@ def test_a_loss_that_cannot_be_compiled():
     eager, _ = fit(loss=by_the_data)
     with pytest.warns(UserWarning, match=r"without torch\.compile: .*[Dd]ata-dependent") as caught:
         flow, history = fit(loss=by_the_data, compile=True)
-    assert [w.filename for w in caught] == [__file__]
+    assert [w.filename for w in caught if "torch.compile" in str(w.message)] == [__file__]
     assert not differ(eager, flow)
     assert history.compile_seconds > 0
 
@@ -176,7 +176,7 @@ def test_nothing_is_compiled_again_in_silence(double):
         _, history = fit(loss=Annealed(), compile=STRUCTURE)
     assert graphs() == 1
     assert history.steps == 6  # the rest of them eagerly
-    assert [w.filename for w in caught] == [__file__]
+    assert [w.filename for w in caught if "torch.compile" in str(w.message)] == [__file__]
 
 
 def test_no_compiler(monkeypatch):
