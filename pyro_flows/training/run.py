@@ -93,7 +93,7 @@ class Run:
             bar.close()
             self.flow.eval()
         if self.process.rank == 0:
-            warn_of_solver_error(self.flow, self.train)
+            warn_of_solver_error(self.flow, self.row_loss, self.train)
         return self.history
 
     def _train_epoch(self) -> None:

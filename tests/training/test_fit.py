@@ -490,3 +490,22 @@ def test_a_density_owed_to_the_solvers_steps_is_told(trace):
     assert layer.solver == pf.ode.RungeKutta(1, "euler")
     flow = pf.Flow(pf.ffjord(2, hidden=(8,), solver=pf.ode.RungeKutta(8), trace=trace))
     pf.fit(flow, data, **options)  # warnings are errors
+
+
+def test_the_solvers_steps_are_judged_by_the_loss_that_was_trained():
+    """Here the rows' weights come as a context, which the flow itself does not take."""
+    data = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+
+    def weighed(flow, x, context):
+        return -context[:, 0] * flow().log_prob(x)
+
+    options = {"context": data.abs()[:, :1], "loss": weighed, "epochs": 1, "validation": 0, "progress": False}
+    flow = pf.Flow(pf.ffjord(2, hidden=(8,), solver=pf.ode.RungeKutta(8)))
+    assert pf.fit(flow, data, **options).steps > 0
+    layer = pf.ffjord(2, hidden=(8,), solver=pf.ode.RungeKutta(1, "euler"))
+    with torch.no_grad():
+        layer.field.last.weight.normal_()
+    with pytest.warns(UserWarning, match="profit from the solver's error"):
+        pf.fit(pf.Flow(layer), data, **options)
+    matched = pf.Flow(pf.ffjord(2, hidden=(8,), solver=pf.ode.RungeKutta(1, "euler")))
+    pf.fit(matched, data, loss=pf.training.FlowMatching(), epochs=1, validation=0, progress=False)
