@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoContinuous, init_to_median
 from torch import Tensor, nn
 
+from ...flow_distribution import FlowDistribution
 from ..model.density import LogDensity
 from ..model.latents import Latents
 from ..model.structure import or_zero
@@ -161,7 +162,7 @@ class AutoMixture(AutoContinuous):
         kept = different(parts, bounds)
         if not kept:
             raise ValueError("expected a member whose draws lie where the model has density; got none")
-        found = share_log_weights([parts[k] for k in kept], density, num_samples)
+        found = share_log_weights([parts[k] for k in kept], density.in_parts, num_samples)
         kept = [k for k, weight in zip(kept, found.exp().tolist(), strict=True) if weight > NEGLIGIBLE]
         found = found[found.exp() > NEGLIGIBLE]
         self.log_weights.fill_(-math.inf)
@@ -223,10 +224,10 @@ class AutoMixture(AutoContinuous):
         return new
 
 
-def _bound(part: Any, density: LogDensity, num_samples: int = 1000) -> float:
+def _bound(part: FlowDistribution, density: LogDensity, num_samples: int = 1000) -> float:
     """Return the evidence lower bound of a member within the support; −∞ if few draws lie there."""
     u, log_q = part.rsample_and_log_prob((num_samples,))
-    weights = (density(u) - log_q).double()
+    weights = (density.in_parts(u) - log_q).double()
     inside = weights[weights.isfinite()]
     share = len(inside) / num_samples
     return float(inside.mean()) + math.log(share) if share > NEGLIGIBLE else -math.inf

@@ -101,6 +101,11 @@ class LogDensity:
             values, log_det = self.latents.constrain(u, self.runs.nesting)
             return self.runs.total(values) + log_det
 
+    def in_parts(self, u: Tensor) -> Tensor:
+        """Return what a call does, of as many rows at once as take a bounded part of the memory."""
+        self.prepare(u)
+        return torch.cat([self(part) for part in u.split(self.runs.together)])
+
     def prepare(self, u: Tensor) -> None:
         """Choose how the model runs at many draws, near rows of `u`, if that has not been done."""
         if self.runs.sure or self._times >= _PREPARED or len(u) == 0:

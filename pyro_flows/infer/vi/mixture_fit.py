@@ -75,7 +75,7 @@ def fit_mixture(
     with torch.no_grad():
         u = posterior.sample((FINAL_DRAWS,))
         density = LogDensity(model, guide.latents, args, kwargs)
-        weights = torch.cat([density(v) - posterior.log_prob(v) for v in u.split(2000)]).double()
+        weights = (density.in_parts(u) - posterior.log_prob(u)).double()
     history.elbo, history.half_variance = [float(weights.mean())], [float(weights.var() / 2)]
     history.converged = history.half_variance[0] <= settings.tolerance and psis(weights).khat < MOST_KHAT
     history.seconds = time.perf_counter() - start

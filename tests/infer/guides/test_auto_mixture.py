@@ -286,3 +286,25 @@ def test_what_cannot_be_a_mixture_is_refused():
 
     with pytest.raises(ValueError, match=r"over all data.*got 2 of 4"):
         AutoMixture([gaussian(subsampled, 0.0)]).weigh(subsampled)
+
+
+def test_a_large_model_is_weighed_in_parts(monkeypatch):
+    """The weights are those of all draws at once."""
+    plain, seen = two_modes(), []
+
+    def watched():
+        with pyro.poutine.trace() as trace:
+            plain()
+        seen.append(trace.trace.nodes["x"]["value"].shape[:-1].numel())
+
+    found = []
+    for most in (2**22, 200):
+        monkeypatch.setattr("pyro_flows.infer.model.runs._MOST_ELEMENTS", most)
+        pyro.set_rng_seed(0)
+        guide = both(watched)
+        seen.clear()
+        guide.weigh(watched, num_samples=4000)
+        found.append((max(seen), guide.weights))
+    assert found[0][0] == 4000
+    assert found[1][0] == 100  # two log-densities a draw
+    torch.testing.assert_close(found[0][1], found[1][1])
