@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.infer.autoguide import AutoContinuous, init_to_median, init_to_sample
-from pyro.infer.autoguide.guides import prototype_hide_fn
+from pyro.infer.autoguide import init_to_median, init_to_sample
 from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Size, Tensor
 from torch.distributions import Transform
@@ -19,12 +18,11 @@ from ...flow_distribution import FlowDistribution
 from ...transform import FlowTransform
 from ..model.density import unvalidated
 from ..model.latents import Latents
-from ..model.program import is_enumerated
 from ..model.structure import fixed_latents, or_zero
 from .defaults import default_transform
 from .fixed_layers import fix_layers
 from .known_arguments import KnownArguments
-from .param_store import ParamStoreEntry, unique_name
+from .named_guide import NamedGuide
 from .quasi_random import normal_points
 from .start import starting_gaussian
 from .whitened_flow import chain_of, is_factory, whitened_flow
@@ -36,7 +34,7 @@ _UNBUILT = "expected a guide that is set up: call guide.setup(*args) with the mo
 QUANTILE_DRAWS = 8192
 
 
-class AutoFlow(AutoContinuous):
+class AutoFlow(NamedGuide):
     r"""q(u) with u = μ + L (m + A f(z)), z ~ N(0, I): a flow f as the posterior of all latent sites.
 
     u holds the latent sites in unconstrained space, side by side. `initialise` finds a Gaussian near the
@@ -80,7 +78,7 @@ class AutoFlow(AutoContinuous):
     """
 
     initialised: Tensor
-    _prototype_hide_fn = staticmethod(lambda msg: prototype_hide_fn(msg) or is_enumerated(msg))
+    _functions = ("_model", "_bare_model", "_transform")
 
     def __init__(
         self,
@@ -90,15 +88,12 @@ class AutoFlow(AutoContinuous):
         name: str | None = None,
         init_loc_fn: Callable[..., Any] = init_to_median,
     ) -> None:
-        super().__init__(model, init_loc_fn=or_zero(init_loc_fn))
+        super().__init__(model, name, init_loc_fn)
         self._bare_model = (model,)
-        self._named = name is not None
-        self._pyro_name = self._store_name = name or unique_name(type(self).__name__)
         self._transform = (default_transform if transform is None else transform,)
         self._first_weights: list[dict[str, Tensor]] = []  # of a transform that was given built
         self._known = KnownArguments()
         self._renewed = False
-        self._entry: ParamStoreEntry | None = None
         self._latents: Latents | None = None
         self.register_buffer("initialised", torch.zeros(1, dtype=torch.bool))
 
@@ -177,9 +172,7 @@ class AutoFlow(AutoContinuous):
         self._share()
 
     def _share(self) -> None:
-        if self._entry is None:
-            self._entry = ParamStoreEntry(self._store_name, self._built, keep=self._named)
-        if self._entry.sync():
+        if self._sync(self._built):
             self.initialised.fill_(True)
 
     @property
@@ -201,29 +194,6 @@ class AutoFlow(AutoContinuous):
     def whitening(self) -> Whitening:
         """The last part of the flow, u = μ + L (m + A x)."""
         return self._built.transform[-1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Pyro's would take the model away from the guide that is being copied; functions may not pickle.
-        state = dict(self.__dict__)
-        for parameter in self.parameters():
-            parameter.__dict__.pop("unconstrained", None)  # a weak reference of Pyro's
-        state.update(_model=(None,), _bare_model=(None,), _transform=(None,), _entry=None, master=None)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if not self._named:
-            self._pyro_name = self._store_name = unique_name(type(self).__name__)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> AutoFlow:
-        """Return a copy with a name of its own and the same model."""
-        new = type(self).__new__(type(self))
-        memo[id(self)] = new
-        new.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
-        shared = {key: self.__dict__[key] for key in ("_model", "_bare_model", "_transform")}
-        name = unique_name(type(self).__name__)
-        new.__dict__.update(shared, _named=False, _pyro_name=name, _store_name=name)
-        return new
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if "flow" not in self._modules and any(key.startswith(f"{prefix}flow.") for key in state_dict):
@@ -263,11 +233,6 @@ class AutoFlow(AutoContinuous):
         return self._built().rsample_and_log_prob(Size(sample_shape))
 
     @torch.no_grad()
-    def sample_posterior(self, num_samples: int | Sequence[int] = ()) -> dict[str, Tensor]:
-        """Draw latent sites: tensors of shape (*num_samples, *site)."""
-        return self.sample_and_log_prob(num_samples)[0]
-
-    @torch.no_grad()
     def sample_and_log_prob(self, num_samples: int | Sequence[int] = ()) -> tuple[dict[str, Tensor], Tensor]:
         """Draw latent sites, of shape (*num_samples, *site), and their log-density, (*num_samples,)."""
         shape = (num_samples,) if isinstance(num_samples, int) else num_samples
@@ -284,11 +249,6 @@ class AutoFlow(AutoContinuous):
         self._share()
         u, log_det = self.latents.unconstrain(latents)
         return self._built().log_prob(u) - log_det
-
-    @torch.no_grad()
-    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Return the median of each latent site, as `quantiles` finds it."""
-        return {name: value[0] for name, value in self.quantiles([0.5], *args, **kwargs).items()}
 
     @torch.no_grad()
     def quantiles(self, quantiles: Sequence[float] | Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

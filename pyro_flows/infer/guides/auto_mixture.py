@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from pyro import poutine
-from pyro.infer.autoguide import AutoContinuous, init_to_median
+from pyro.infer.autoguide import init_to_median
 from torch import Tensor, nn
 
 from ...flow_distribution import FlowDistribution
 from ..model.density import LogDensity
 from ..model.latents import Latents
-from ..model.structure import or_zero
 from .auto_flow import QUANTILE_DRAWS, AutoFlow
 from .flow_mixture import FlowMixture
 from .mixture_weights import different, share_log_weights
-from .param_store import ParamStoreEntry, unique_name
+from .named_guide import NamedGuide
 
 __all__ = ["AutoMixture"]
 
 NEGLIGIBLE = 1e-3  # a share of the posterior below which a member is left out
 
 
-class AutoMixture(AutoContinuous):
+class AutoMixture(NamedGuide):
     r"""q(u) = Σ_k w_k q_k(u), of several `AutoFlow`: a posterior of several modes, a member for each.
 
     `fit_vi` fits each member from a start of its own, the first as it is and the others at draws of the
@@ -59,8 +57,6 @@ class AutoMixture(AutoContinuous):
         (torch.Size([6]), True)
     """
 
-    _prototype_hide_fn = staticmethod(AutoFlow._prototype_hide_fn)
-
     def __init__(self, guides: Sequence[AutoFlow], *, name: str | None = None) -> None:
         for guide in guides:
             if not isinstance(guide, AutoFlow):
@@ -70,14 +66,11 @@ class AutoMixture(AutoContinuous):
             raise ValueError(
                 f"expected ≥ 1 members, each once; got {len(guides)}, {distinct} of them distinct"
             )
-        super().__init__(guides[0].model, init_loc_fn=or_zero(init_to_median))
-        self._named = name is not None
-        self._pyro_name = self._store_name = name or unique_name(type(self).__name__)
+        super().__init__(guides[0].model, name, init_to_median)
         # Past PyroModule's __setattr__ and __getattr__, which would announce every parameter at each look.
         self._modules["guides"] = nn.ModuleList(guides)
         shares = self._modules["shares"] = nn.Module()
         shares.register_buffer("log_weights", torch.full((len(guides),), -math.log(len(guides))))
-        self._entry: ParamStoreEntry | None = None
 
     @property
     def guides(self) -> list[AutoFlow]:
@@ -121,10 +114,7 @@ class AutoMixture(AutoContinuous):
         self._share()
 
     def _share(self) -> None:
-        if self._entry is None:
-            module = cast(nn.Module, self._modules["shares"])
-            self._entry = ParamStoreEntry(self._store_name, module, keep=self._named)
-        self._entry.sync()
+        self._sync(cast(nn.Module, self._modules["shares"]))
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> FlowMixture:
         """Return q(u), a distribution of vectors of length d in unconstrained space."""
@@ -169,11 +159,6 @@ class AutoMixture(AutoContinuous):
         self.log_weights[kept] = (found - found.logsumexp(0)).to(self.log_weights)
 
     @torch.no_grad()
-    def sample_posterior(self, num_samples: int | Sequence[int] = ()) -> dict[str, Tensor]:
-        """Draw latent sites: tensors of shape (*num_samples, *site)."""
-        return self.sample_and_log_prob(num_samples)[0]
-
-    @torch.no_grad()
     def sample_and_log_prob(self, num_samples: int | Sequence[int] = ()) -> tuple[dict[str, Tensor], Tensor]:
         """Draw latent sites, of shape (*num_samples, *site), and their log-density, (*num_samples,)."""
         shape = (num_samples,) if isinstance(num_samples, int) else num_samples
@@ -188,11 +173,6 @@ class AutoMixture(AutoContinuous):
         return self._mixture().log_prob(u) - log_det
 
     @torch.no_grad()
-    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Return the median of each latent site, as `quantiles` finds it."""
-        return {name: value[0] for name, value in self.quantiles([0.5], *args, **kwargs).items()}
-
-    @torch.no_grad()
     def quantiles(self, quantiles: Sequence[float] | Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Return quantiles of each latent site, of shape (number of quantiles, *site), of 8,192 draws."""
         u = self._mixture().sample((QUANTILE_DRAWS,))
@@ -204,24 +184,6 @@ class AutoMixture(AutoContinuous):
         for guide in self.guides:
             guide.train(mode)
         return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Pyro's would take the model away from the guide that is being copied; functions may not pickle.
-        return self.__dict__ | {"_model": (None,), "_entry": None, "master": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        nn.Module.__setstate__(self, state)  # Pyro's would make the members' plates ours
-        if not self._named:
-            self._pyro_name = self._store_name = unique_name(type(self).__name__)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> AutoMixture:
-        """Return a copy with a name of its own and the same model."""
-        new = type(self).__new__(type(self))
-        memo[id(self)] = new
-        new.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
-        name = unique_name(type(self).__name__)
-        new.__dict__.update(_model=self._model, _named=False, _pyro_name=name, _store_name=name)
-        return new
 
 
 def _bound(part: FlowDistribution, density: LogDensity, num_samples: int = 1000) -> float:
