@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import torch
+from flow_mcmc import schools
 from mixed_tables import gaussian, split
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
@@ -211,24 +211,15 @@ def amortized() -> Density:
 
 def posterior() -> Posterior:
     """Eight schools in the centred form, whose funnel no normal distribution follows."""
-    y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
-    sigma = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
-
-    def model() -> None:
-        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
-        tau = pyro.sample("tau", dist.HalfCauchy(5.0))
-        with pyro.plate("schools", 8):
-            theta = pyro.sample("theta", dist.Normal(mu, tau))
-            pyro.sample("y", dist.Normal(theta, sigma), obs=y)
 
     def by_svi(make: Callable[..., Any], seconds: float, seed: int) -> Fitted:
         pyro.set_rng_seed(seed)
         pyro.clear_param_store()
-        guide = make(model)
+        guide = make(schools)
         elbo = Trace_ELBO(num_particles=64, vectorize_particles=True)
         steps = 1000
         optimizer = pyro.optim.ClippedAdam({"lr": 1e-2, "lrd": 0.01 ** (1 / steps)})
-        svi = SVI(model, guide, optimizer, elbo)
+        svi = SVI(schools, guide, optimizer, elbo)
         begin = time.process_time()
         for _ in range(steps):
             svi.step()
@@ -245,14 +236,14 @@ def posterior() -> Posterior:
     def by_flow(transform: Any, seconds: float, seed: int, **options: Any) -> Fitted:
         pyro.set_rng_seed(seed)
         pyro.clear_param_store()
-        short = pf.infer.AutoFlow(model, transform)
+        short = pf.infer.AutoFlow(schools, transform)
         short.initialise()
         begin = time.process_time()
-        pf.infer.fit_vi(model, short, steps=20, seed=seed, tolerance=0.0, progress=False, **options)
+        pf.infer.fit_vi(schools, short, steps=20, seed=seed, tolerance=0.0, progress=False, **options)
         steps = max(100, round(20 * seconds / (time.process_time() - begin)))
-        guide = pf.infer.AutoFlow(model, transform)
+        guide = pf.infer.AutoFlow(schools, transform)
         begin = time.process_time()
-        history = pf.infer.fit_vi(model, guide, steps=steps, seed=seed, progress=False, **options)
+        history = pf.infer.fit_vi(schools, guide, steps=steps, seed=seed, progress=False, **options)
         spent = time.process_time() - begin
         return Fitted(guide, spent, history.steps, guide.sample_posterior)
 
@@ -268,4 +259,4 @@ def posterior() -> Posterior:
         "AutoFlow(model, pf.iaf)": partial(by_flow, pf.iaf, path_gradient=False),
         "AutoFlow(model, pf.planar)": partial(by_flow, pf.planar),
     }
-    return Posterior("gap", about, model, guides)
+    return Posterior("gap", about, schools, guides)

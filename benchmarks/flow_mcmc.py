@@ -15,17 +15,17 @@ the schools' scale, or of the funnel's v ~ N(0, 3).
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
-import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro.infer import MCMC, NUTS
+from resumable import kept, told
 from torch import Tensor
 
 import pyro_flows as pf
@@ -133,23 +133,13 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="*", default=list(KINDS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    results = []
-    if options.json and options.json.exists():
-        results = [json.loads(line) for line in options.json.read_text().splitlines()]
-    done = {(r["target"], r["sampler"], r["seed"]) for r in results}
-    for seed in range(options.seeds):
-        for name in options.only:
-            for kind in options.samplers:
-                if (name, kind, seed) in done:
-                    continue
-                results.append(sampled(kind, name, seed))
-                print(results[-1], flush=True)
-                if options.json:
-                    with options.json.open("a") as file:
-                        file.write(json.dumps(results[-1]) + "\n")
-    print(f"\npyro_flows {pf.__version__}, torch {torch.__version__}\n\n{table(results)}")
+    runs = (
+        ((name, kind, seed), partial(sampled, kind, name, seed))
+        for seed in range(options.seeds)
+        for name in options.only
+        for kind in options.samplers
+    )
+    told(table(kept(options.json, ("target", "sampler", "seed"), runs)))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ The columns: ELBO and log evidence from 100,000 draws, k̂, and CPU seconds of t
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,7 @@ import pyro.distributions as dist
 import torch
 from posterior_models import Problem
 from posteriors import FLOW, PEERS, run
-
-import pyro_flows as pf
+from resumable import kept, told
 
 PUBLISHED = {"seeds": -73.45, "credit": -504.58, "sonar": -108.83, "brownian": 1.06}
 
@@ -143,24 +141,14 @@ def main() -> None:
     parser.add_argument("--guides", nargs="*", default=[FLOW, *PEERS])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
     found = {name: p for name, p in problems(options.data).items() if name in options.only}
-    results = []
-    if options.json and options.json.exists():
-        results = [json.loads(line) for line in options.json.read_text().splitlines()]
-    done = {(r["posterior"], r["guide"], r["seed"]) for r in results}
-    for seed in range(options.seeds):
-        for guide in options.guides:
-            for name, problem in found.items():
-                if (name, guide, seed) in done:
-                    continue
-                results.append(run(name, problem, guide, seed))
-                print(results[-1], flush=True)
-                if options.json:
-                    with options.json.open("a") as file:
-                        file.write(json.dumps(results[-1]) + "\n")
-    print(f"\npyro_flows {pf.__version__}, torch {torch.__version__}\n\n{table(results)}")
+    runs = (
+        ((name, guide, seed), partial(run, name, problem, guide, seed))
+        for seed in range(options.seeds)
+        for guide in options.guides
+        for name, problem in found.items()
+    )
+    told(table(kept(options.json, ("posterior", "guide", "seed"), runs)))
 
 
 if __name__ == "__main__":

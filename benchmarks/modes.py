@@ -15,18 +15,18 @@ evidence less the truth, verdict, and CPU seconds of the fit.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
 import torch
+from resumable import kept, told
 from torch import Tensor
 
 import pyro_flows as pf
@@ -159,22 +159,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(TARGETS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
-    results = []
-    if options.json and options.json.exists():
-        results = [json.loads(line) for line in options.json.read_text().splitlines()]
-    done = {(r["target"], r["seed"]) for r in results}
-    for seed in range(options.seeds):
-        for name in options.only:
-            if (name, seed) in done:
-                continue
-            results.append(run(name, seed))
-            print(results[-1], flush=True)
-            if options.json:
-                with options.json.open("a") as file:
-                    file.write(json.dumps(results[-1]) + "\n")
-    print(f"\npyro_flows {pf.__version__}, torch {torch.__version__}\n\n{table(results)}")
+    runs = (
+        ((name, seed), partial(run, name, seed)) for seed in range(options.seeds) for name in options.only
+    )
+    told(table(kept(options.json, ("target", "seed"), runs)))
 
 
 if __name__ == "__main__":

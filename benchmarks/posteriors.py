@@ -14,11 +14,9 @@ of this size tells that of x); PSIS k̂; CPU seconds of the fit.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,8 +27,8 @@ from posterior_models import Problem, problems
 from pyro.distributions.transforms import affine_coupling
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoIAFNormal, AutoMultivariateNormal, AutoNormal, AutoNormalizingFlow
+from resumable import kept, told
 
-import pyro_flows as pf
 from pyro_flows.infer import AutoFlow, LogDensity, VISettings, fit_vi, psis
 
 STEPS, DRAWS = 2000, 256
@@ -161,25 +159,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", action="store_true", help="only print the table of the JSON file")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore")
     found = problems(options.data, more=options.more)
+    if unknown := set(options.only or ()) - set(found):
+        parser.error(
+            f"expected --only among {', '.join(map(repr, found))}; got {', '.join(map(repr, unknown))}"
+        )
     found = {name: p for name, p in found.items() if not options.only or name in options.only}
-    results = []
-    if options.json and options.json.exists():
-        results = [json.loads(line) for line in options.json.read_text().splitlines()]
-    done = {(r["posterior"], r["guide"], r["seed"]) for r in results}
-    for seed in range(options.seeds):
-        for guide in options.guides:
-            for name, problem in found.items():
-                if options.table or (name, guide, seed) in done:
-                    continue
-                results.append(run(name, problem, guide, seed))
-                print(results[-1], flush=True)
-                if options.json:
-                    with options.json.open("a") as file:
-                        file.write(json.dumps(results[-1]) + "\n")
-    print(f"\npyro_flows {pf.__version__}, torch {torch.__version__}\n\n{table(results, found)}")
+    runs = (
+        ((name, guide, seed), partial(run, name, problem, guide, seed))
+        for seed in range(0 if options.table else options.seeds)
+        for guide in options.guides
+        for name, problem in found.items()
+    )
+    told(table(kept(options.json, ("posterior", "guide", "seed"), runs), found))
 
 
 if __name__ == "__main__":
