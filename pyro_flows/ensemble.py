@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -28,7 +28,7 @@ class EnsembleDistribution(TorchDistribution):
     """
 
     has_rsample = False  # which member a draw comes from has no gradient
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(self, members: Sequence[FlowDistribution]) -> None:
         if not members:

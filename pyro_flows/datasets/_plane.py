@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -31,7 +31,7 @@ class PlaneDensity(TorchDistribution):
         TypeError: if `like` does not hold floating-point numbers.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own convention)
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     support: constraints.Constraint = constraints.real_vector
 
     def __init__(self, like: Tensor | None = None) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 from ..ensemble import Ensemble
+from ..flow import Flow
 from ..loop.settings import with_keywords
 from .fit import fit
 from .settings import History, Settings
@@ -45,12 +47,12 @@ def fit_ensemble(
     settings = with_keywords(Settings, settings, fields)
     return [
         fit(
-            flow,  # type: ignore[arg-type]
+            flow,
             data,
             checkpoint=None if checkpoint is None else f"{os.fspath(checkpoint)}.{k}",
             settings=settings,
             seed=settings.seed + k,
             **keywords,
         )
-        for k, flow in enumerate(ensemble.flows)
+        for k, flow in enumerate(cast(Iterable[Flow], ensemble.flows))
     ]

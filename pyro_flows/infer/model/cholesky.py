@@ -52,6 +52,7 @@ def each_matrix(body: Callable[..., Any], nesting: int) -> Callable[..., Any]:
     """
 
     def run(values: Any, draws: int | None = None) -> tuple[Any, Tensor]:
+        """Return the scores, −∞ or NaN at draws without a factor, and where these draws are."""
         with _EachMatrix() as found:
             scores = body(values) if draws is None else body(values, draws)
         failed = torch.zeros(() if draws is None else (draws,), dtype=torch.bool)

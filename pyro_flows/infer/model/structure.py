@@ -25,6 +25,7 @@ def or_zero(init_loc_fn: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
     """
 
     def init(site: Any) -> Tensor:
+        """Return the site's initial value."""
         if support_of(site).is_discrete:
             value: Tensor = site["fn"]()
             return value

@@ -146,6 +146,8 @@ def parameter_names(case: Case) -> None:
     """11. Inside a `PyroModule` the parameter store holds the module's own names."""
 
     class Model(PyroModule):
+        """Five observations of a flow."""
+
         def __init__(self, flow: Flow) -> None:
             super().__init__()
             self.flow = flow
