@@ -69,6 +69,12 @@ class _Factor:
     scale: Any
     enumerated: bool
 
+    @property
+    def dims(self) -> str:
+        """The symbols of the value's dimensions."""
+        dims: str = self.value._pyro_dims  # type: ignore[attr-defined]  # what Pyro's packing adds
+        return dims
+
 
 def summed_out(trace: Trace, without: Iterable[str] = ()) -> list[Term]:
     """Return the log-joint of a trace that was run with discrete sites enumerated, term by term.
@@ -92,7 +98,7 @@ def summed_out(trace: Trace, without: Iterable[str] = ()) -> list[Term]:
         if name in skipped or site["infer"].get("_deterministic"):
             continue
         factor = _factor(name, site, frozenset(plates[f.name] for f in _frames(site)))
-        if factor.enumerated or set(factor.value._pyro_dims) - set(names):  # type: ignore[attr-defined]
+        if factor.enumerated or set(factor.dims) - set(names):
             factors.append(factor)
         else:
             terms.append(Term((name,), log_density(site), {f.dim: f.name for f in _frames(site)}))
@@ -120,7 +126,7 @@ def _components(factors: Sequence[_Factor], plates: set[str]) -> list[tuple[list
     """Return the factors that share enumerated dimensions, together with these dimensions."""
     groups: list[tuple[list[_Factor], set[str]]] = []
     for factor in factors:
-        dims = set(factor.value._pyro_dims) - plates  # type: ignore[attr-defined]
+        dims = set(factor.dims) - plates
         joined = [group for group in groups if group[1] & dims]
         rest = [group for group in groups if not group[1] & dims]
         members = [member for group in joined for member in group[0]]
@@ -134,7 +140,7 @@ def _contracted(group: list[_Factor], dims: set[str], trace: Trace, names: dict[
         tree.setdefault(factor.plates, []).append(factor.value)
     sizes: dict[str, int] = {}
     for factor in group:
-        sizes.update(zip(factor.value._pyro_dims, factor.value.shape, strict=True))  # type: ignore[attr-defined]
+        sizes.update(zip(factor.dims, factor.value.shape, strict=True))
     found = contract_tensor_tree(tree, dims, ring=_ExactLogRing(dim_to_size=sizes))
     ((plates, (value,)),) = found.items()
     value = packed.scale_and_mask(value, scale=_common_scale(group))
