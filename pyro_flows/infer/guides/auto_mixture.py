@@ -33,8 +33,8 @@ class AutoMixture(NamedGuide):
     Members that are fitted already need `weigh` alone.
 
     It is used as any guide is: for importance weights, verdicts, ArviZ, and `flow_mcmc`. Its density takes
-    the inverse of every member; its samples carry no gradient. A mode that no start leads to stays unfound:
-    more members find more.
+    the inverse of every member; its samples carry no gradient. A mode that no start leads to stays unfound,
+    and no weight shows it. `fit_vi` warns if members found modes that no other did: more members find more.
 
     Args:
         guides: the members, for the same model.
@@ -128,7 +128,9 @@ class AutoMixture(NamedGuide):
         return FlowMixture(parts, self.log_weights[kept])
 
     @torch.no_grad()
-    def weigh(self, model: Callable[..., Any], *args: Any, num_samples: int = 10_000, **kwargs: Any) -> None:
+    def weigh(
+        self, model: Callable[..., Any], *args: Any, num_samples: int = 10_000, **kwargs: Any
+    ) -> list[int]:
         """Set the weights to the members' shares of the evidence, and drop members that repeat another.
 
         Args:
@@ -136,6 +138,9 @@ class AutoMixture(NamedGuide):
             *args: positional arguments of the model.
             num_samples: draws by which the shares are estimated, of all members together.
             **kwargs: keyword arguments of the model.
+
+        Returns:
+            How many members have found what each member with a weight has, itself included.
 
         Raises:
             ValueError: if no draw of a member lies where the model has density, or a plate is subsampled.
@@ -149,14 +154,15 @@ class AutoMixture(NamedGuide):
                 f"expected a model over all data, to weigh members by their evidence; got {part}"
             )
         bounds = [_bound(part, density) for part in parts]
-        kept = different(parts, bounds)
-        if not kept:
+        alike = different(parts, bounds)
+        if not alike:
             raise ValueError("expected a member whose draws lie where the model has density; got none")
-        found = share_log_weights([parts[k] for k in kept], density.in_parts, num_samples)
-        kept = [k for k, weight in zip(kept, found.exp().tolist(), strict=True) if weight > NEGLIGIBLE]
+        found = share_log_weights([parts[k] for k in alike], density.in_parts, num_samples)
+        kept = [k for k, weight in zip(alike, found.exp().tolist(), strict=True) if weight > NEGLIGIBLE]
         found = found[found.exp() > NEGLIGIBLE]
         self.log_weights.fill_(-math.inf)
         self.log_weights[kept] = (found - found.logsumexp(0)).to(self.log_weights)
+        return [alike[k] for k in kept]
 
     @torch.no_grad()
     def sample_and_log_prob(self, num_samples: int | Sequence[int] = ()) -> tuple[dict[str, Tensor], Tensor]:

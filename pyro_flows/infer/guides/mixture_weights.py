@@ -20,21 +20,26 @@ ROUNDS, SETTLED = 500, 1e-5
 
 
 @torch.no_grad()
-def different(components: Sequence[FlowDistribution], bounds: Sequence[float]) -> list[int]:
-    """Return the components that are not much the same as one of a better bound, the best first.
+def different(components: Sequence[FlowDistribution], bounds: Sequence[float]) -> dict[int, int]:
+    """Return the components that are not much the same as one of a better bound, and how many are like each.
+
+    The best come first, and each is like itself.
 
     Args:
         components: densities q_k of vectors.
         bounds: their evidence lower bounds, in nats; −∞ of components that are to be left out.
     """
-    kept: list[int] = []
+    kept: dict[int, int] = {}
     for k in sorted(range(len(components)), key=lambda k: -bounds[k]):
         if bounds[k] == -math.inf:
             break
         u, own = components[k].rsample_and_log_prob((OVERLAP_DRAWS,))
-        others = (components[j].log_prob(u) for j in kept)
-        if all(float((other - own).sigmoid().nan_to_num(0.0).mean()) < SAME for other in others):
-            kept.append(k)
+        overlaps = {
+            j: float((components[j].log_prob(u) - own).sigmoid().nan_to_num(0.0).mean()) for j in kept
+        }
+        most = max(overlaps, key=lambda j: overlaps[j], default=k)
+        alike = most if overlaps.get(most, 0.0) >= SAME else k
+        kept[alike] = kept.get(alike, 0) + 1
     return kept
 
 

@@ -70,7 +70,14 @@ def fit_mixture(
     fitted = [bound for bound in history.bounds if bound > -math.inf]
     history.separation = modes_apart(places, fitted)[0] if fitted else 0.0
     seed_generators(seed, len(guide.guides), device=device)
-    guide.weigh(model, *args, **kwargs)
+    alone = guide.weigh(model, *args, **kwargs).count(1)
+    if alone:
+        # Good, "The population frequencies of species", 1953: the chance that the next start leads elsewhere.
+        warn_caller(
+            f"{alone} of {len(fitted)} members found a part of the posterior that no other did, so that one "
+            f"more would find another part with a probability of about {alone / len(fitted):.2f}, and the "
+            "evidence may be too low: fit a mixture of more members"
+        )
     posterior = guide.get_posterior(*args, **kwargs)
     with torch.no_grad():
         u = posterior.sample((FINAL_DRAWS,))
