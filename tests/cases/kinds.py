@@ -29,7 +29,8 @@ def standing_for_all(cases: Mapping[str, Case]) -> set[str]:
     size = {name: len(list(case.example.modules())) for name, case in cases.items()}
     held = {name: kinds(case.example) for name, case in cases.items()}
     kept = set(cases)
-    for name in sorted(cases, key=lambda name: (-size[name], name)):
+    # Of cases of equal size the first stays.
+    for _, name in sorted(((-size[name], -i), name) for i, name in enumerate(cases)):
         rest = kept - {name}
         if held[name] <= set().union(*(held[other] for other in rest)):
             kept = rest
