@@ -39,9 +39,11 @@ class AutoFlow(NamedGuide):
 
     u holds the latent sites in unconstrained space, side by side. `initialise` finds a Gaussian near the
     posterior and keeps its location μ and triangular scale L as fixed whitening; m and the triangular A
-    start at zero and the identity, so that every posterior looks alike to the optimiser. Train it by
-    `fit_vi`, or by Pyro's `SVI` with any ELBO; the first call of a guide that is neither initialised nor
-    loaded initialises it.
+    start at zero and the identity, so that every posterior looks alike to the optimiser. Above 1,024 latent
+    dimensions L and A are diagonal.
+
+    Train it by `fit_vi`, or by Pyro's `SVI` with any ELBO; the first call of a guide that is neither
+    initialised nor loaded initialises it.
 
     A guide has a name of its own in Pyro's parameter store and shares values with no other guide. μ and L
     are there too; a store that holds the flow without them is refused. The values of a guide that is gone are

@@ -26,6 +26,7 @@ NEAR = 0.05  # nats of half the log-weights' variance, below which a Newton step
 PLAIN_SCALE = 0.1  # as Pyro's guides have it
 FAR = 1000.0  # nats, by which a start is so much worse than a point nearer to zero that it is left
 HALVINGS = 11  # of a start that is far off
+MOST_PASSES = 200  # through the model for one Hessian, which takes d runs of it
 TRIALS = 100  # points around a start at which the density is not finite
 
 
@@ -61,7 +62,8 @@ def starting_gaussian(
         return start, torch.diag(scales) if dense else scales
     together = density.runs.together
     start = _nearer_zero(density.seeded, _inside(density.seeded, trials, together), together)
-    path = newton_path(density.seeded, start, together=together) if dense else []
+    newton = dense and len(start) <= MOST_PASSES * together
+    path = newton_path(density.seeded, start, together=together) if newton else []
     noise = torch.randn(_count(200, together), len(start), dtype=start.dtype, device=start.device)
     if path and float(log_weights(density.seeded, *path[-1], noise, together).var() / 2) < NEAR:
         return path[-1][0], lower_triangular(path[-1][1])

@@ -14,7 +14,7 @@ from .whitening import Whitening
 
 __all__ = ["chain_of", "is_factory", "whitened_flow"]
 
-MOST_DENSE = 200  # dimensions, above which no d × d matrix is made
+MOST_DENSE = 1024  # dimensions, above which no d × d matrix is made
 
 
 def is_factory(transform: Any) -> bool:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
+from torch.nn import functional as F
 
 from ...transform import FlowTransform
 from ...transforms.full_precision import full_precision
 
 __all__ = ["Whitening"]
+
+FULL_GAIN = 16  # dimensions, up to which A is learned as it is
 
 
 class Whitening(FlowTransform):
@@ -17,7 +22,9 @@ class Whitening(FlowTransform):
 
     μ and L bring the posterior to location zero and scale one, so that one learning rate fits every
     scale; m and A, which start at zero and the identity, correct them. L and A are lower triangular
-    with positive diagonals, or diagonal.
+    with positive diagonals, or diagonal. Adam moves all d²/2 elements of A by as much, which adds up to √d as
+    much for each element of y: above 16 dimensions those below the diagonal are therefore learned in units of
+    √(16 / d).
 
     Args:
         size: length d of the vector.
@@ -27,6 +34,7 @@ class Whitening(FlowTransform):
         ValueError: if `size` is less than 1.
     """
 
+    _version = 2  # of the state; the first kept A's elements without a unit
     domain = codomain = constraints.real_vector
     loc: Tensor
     scale: Tensor
@@ -39,6 +47,7 @@ class Whitening(FlowTransform):
         self.domain_shape = self.codomain_shape = Size([size])
         self.register_buffer("loc", torch.zeros(size))
         self.register_buffer("scale", torch.eye(size) if dense else torch.ones(size))
+        self.gain = min(1.0, (FULL_GAIN / size) ** 0.5)
         self.shift = nn.Parameter(torch.zeros(size))
         self.log_diagonal = nn.Parameter(torch.zeros(size))
         self.lower = nn.Parameter(torch.zeros(size, size)) if dense and size > 1 else None
@@ -49,7 +58,7 @@ class Whitening(FlowTransform):
         if not self.dense:
             return diagonal
         matrix = torch.diag_embed(diagonal)
-        return matrix if self.lower is None else matrix + self.lower.tril(-1)
+        return matrix if self.lower is None else matrix + self.gain * self.lower.tril(-1)
 
     @torch.no_grad()
     def place(self, loc: Tensor, scale: Tensor) -> None:
@@ -65,6 +74,14 @@ class Whitening(FlowTransform):
             return torch.addmv(self.loc, self.scale, self.shift), self.scale @ self.correction()
         return torch.addcmul(self.loc, self.scale, self.shift), self.scale * self.correction()
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        lower = state_dict.get(f"{prefix}lower")
+        if lower is not None and local_metadata.get("version") == 1:
+            state_dict[f"{prefix}lower"] = lower / self.gain
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
     def _log_det(self) -> Tensor:
         scales = self.scale.diagonal() if self.dense else self.scale
         return self.log_diagonal.sum() + scales.log().sum()
@@ -73,23 +90,30 @@ class Whitening(FlowTransform):
         """Return y and Σ log L_ii + Σ log A_ii."""
         self._check(x.shape, self.domain_shape, 1)
         with full_precision(x):
-            loc, matrix = self.location_and_scale()
-            y = loc + (x @ matrix.mT if self.dense else x * matrix)
+            if self.dense:  # one after the other: the product of the matrices would cost d³
+                y = F.linear(F.linear(x, self.correction(), self.shift), self.scale, self.loc)
+            else:
+                loc, scales = self.location_and_scale()
+                y = loc + x * scales
         return y, self._log_det().expand(x.shape[:-1])
 
     def inverse_and_log_det(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x and −Σ log L_ii − Σ log A_ii."""
         self._check(y.shape, self.codomain_shape, 1)
         with full_precision(y):
-            loc, matrix = self.location_and_scale()
-        centred = y - loc
-        if self.dense:
-            rows = centred.reshape(-1, len(loc))
-            x = torch.linalg.solve_triangular(matrix.mT, rows, upper=True, left=False).reshape(y.shape)
-        else:
-            x = centred / matrix
+            if self.dense:
+                rows = _solve(self.scale, (y - self.loc).reshape(-1, len(self.loc)))
+                x = _solve(self.correction(), rows - self.shift).reshape(y.shape)
+            else:
+                loc, scales = self.location_and_scale()
+                x = (y - loc) / scales
         return x, -self._log_det().expand(y.shape[:-1])
 
     def extra_repr(self) -> str:
         """Name the size and the kind."""
         return f"{len(self.loc)}, dense={self.dense}"
+
+
+def _solve(lower: Tensor, rows: Tensor) -> Tensor:
+    """Return the rows x with x Lᵀ = `rows`, of shape (n, d), for a lower triangular L."""
+    return torch.linalg.solve_triangular(lower.mT, rows, upper=True, left=False)

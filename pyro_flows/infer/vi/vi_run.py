@@ -32,7 +32,7 @@ PLACE_DRAWS = 2000
 PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
 LOOK_EVERY = 50  # steps; in between nothing is read back from the device
 PROGRESS = ("seed", "fit", "step", "rate", "running", "done")
-VERSION = 2  # of the checkpoint's format
+VERSION = 3  # of the checkpoint's format
 
 State = dict[str, Tensor]
 
