@@ -121,7 +121,7 @@ KINDS = ("NUTS", "AutoFlow")
 
 def moments(values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return means and standard deviations of all elements, from sites of shape (draws, *site)."""
-    rows = torch.cat([values[name].flatten(1) for name in sorted(values)], 1)
+    rows = torch.cat([values[name].reshape(len(values[name]), -1) for name in sorted(values)], 1)
     return rows.mean(0), rows.std(0)
 
 
