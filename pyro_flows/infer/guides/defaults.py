@@ -12,13 +12,18 @@ from ...transforms import Chain, Monotone
 
 __all__ = ["default_transform", "local_transform"]
 
+WIDE = 128  # dimensions, above which nets of 32 units cannot bend each of them in its own way
+
 
 def default_transform(dim: int) -> FlowTransform:
     """Return the flow that `AutoFlow` takes by default for `dim` latent dimensions."""
     if dim == 1:
         # With nothing to condition on, tails that are not Gaussian must come from the map itself.
         return Chain([Monotone(g, (1,)) for g in (RationalQuadratic(bins=16), PowerTails())])
-    return real_nvp(dim, depth=8, hidden=(32, 32), activation=nn.SiLU, elementwise=Affine(3.0), net=MLP)
+    couplings = real_nvp(dim, depth=8, hidden=(32, 32), activation=nn.SiLU, elementwise=Affine(3.0), net=MLP)
+    if dim <= WIDE:
+        return couplings
+    return Chain([*couplings, Monotone(RationalQuadratic(bins=8), (dim,))])
 
 
 def local_transform(dim: int, context_dim: int) -> FlowTransform:

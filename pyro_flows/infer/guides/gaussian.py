@@ -55,7 +55,14 @@ def lower_triangular(root: Tensor) -> Tensor:
 
 
 def fit_gaussian(
-    log_density: Density, loc: Tensor, scale: Tensor, *, steps: int, batch: int = 128, rate: float = 0.03
+    log_density: Density,
+    loc: Tensor,
+    scale: Tensor,
+    *,
+    steps: int,
+    batch: int = 128,
+    rate: float = 0.03,
+    narrowed: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Return location and triangular scale (or its diagonal) of the best Gaussian, by path gradients.
 
@@ -68,10 +75,13 @@ def fit_gaussian(
         steps: at most so many of Adam, on a cosine.
         batch: draws a step.
         rate: the learning rate, in the start's own scales.
+        narrowed: what the start's scales are multiplied by, without the learning rate.
     """
     gaussian = Whitening(len(loc), dense=scale.dim() == 2)
     flow = Flow(gaussian).to(loc.device, loc.dtype)
     gaussian.place(loc, scale)
+    with torch.no_grad():
+        gaussian.log_diagonal.fill_(math.log(narrowed))
     objective = Bound(log_density, gaussian, flow.base())
     step = ClippedStep(adam(gaussian.parameters(), rate=rate), clip=10.0)
     half_variances: list[Tensor] = []  # since they were last looked at, as the bounds

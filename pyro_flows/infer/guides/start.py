@@ -26,6 +26,7 @@ NEAR = 0.05  # nats of half the log-weights' variance, below which a Newton step
 PLAIN_SCALE = 0.1  # as Pyro's guides have it
 FAR = 1000.0  # nats, by which a start is so much worse than a point nearer to zero that it is left
 HALVINGS = 11  # of a start that is far off
+FEW = 16  # dimensions, in which a Newton path does not miss the posterior for the neck of a funnel
 MOST_PASSES = 200  # through the model for one Hessian, which takes d runs of it
 TRIALS = 100  # points around a start at which the density is not finite
 
@@ -42,7 +43,8 @@ def starting_gaussian(
     """Return location and scale of a Gaussian near the posterior of a model.
 
     That is the end of a path of Newton steps if the posterior is nearly Gaussian there, and else the best
-    Gaussian that some hundred steps of Adam find from several starts. A model that draws hidden sites anew in
+    Gaussian that some hundred steps of Adam find from several starts: Gaussians on the path, and the best
+    one of independent coordinates. A model that draws hidden sites anew in
     each run has no density to climb: it gets `start` itself, with scales of 0.1.
 
     Args:
@@ -68,6 +70,9 @@ def starting_gaussian(
     if path and float(log_weights(density.seeded, *path[-1], noise, together).var() / 2) < NEAR:
         return path[-1][0], lower_triangular(path[-1][1])
     starts = simple_gaussians(density.seeded, path, start, noise, dense=dense, together=together)
+    if len(start) > FEW:
+        loc, scale = independent_gaussian(density.seeded, start, together=together)
+        starts.append((loc, torch.diag(scale) if dense else scale))
     return best_gaussian(density, starts, together=together)
 
 
@@ -127,6 +132,17 @@ def simple_gaussians(
 
     found = [max(part, key=goodness) for part in parts]
     return [(loc, lower_triangular(root)) for loc, root in found] if dense else found
+
+
+def independent_gaussian(log_density: Density, start: Tensor, *, together: int) -> Gaussian:
+    """Return location and scales of the best Gaussian of independent coordinates.
+
+    Its bound keeps it out of the neck of a funnel, where the density of many latent variables is highest and
+    to which Newton steps lead.
+    """
+    batch = _count(BATCH, together)
+    wide = torch.ones_like(start)
+    return fit_gaussian(log_density, start, wide, steps=STEPS, batch=batch, rate=0.1, narrowed=PLAIN_SCALE)
 
 
 def _isotropic(loc: Tensor, dense: bool) -> list[Gaussian]:

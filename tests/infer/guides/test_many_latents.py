@@ -52,6 +52,36 @@ def test_adam_does_not_leave_a_good_start_of_many_dimensions(monkeypatch):
     assert result.khat < 0.7
 
 
+def test_the_start_of_a_centred_hierarchy_is_not_in_its_funnels_neck(monkeypatch):
+    """Newton steps alone lead to scales of zero, and intercepts and slopes that are all the same."""
+    monkeypatch.setattr(start, "STEPS", 200)
+    generator = torch.Generator().manual_seed(1)
+    group = torch.arange(800) % 40
+    x = torch.randn(800, generator=generator)
+    effects = torch.tensor([[1.5], [-0.7]]) + torch.tensor([[0.6], [0.3]]) * torch.randn(
+        2, 40, generator=generator
+    )
+    y = effects[0, group] + effects[1, group] * x + 0.8 * torch.randn(800, generator=generator)
+
+    def model():
+        mu = pyro.sample("mu", dist.Normal(torch.zeros(2), 5.0).to_event(1))
+        tau = pyro.sample("tau", dist.HalfNormal(torch.ones(2)).to_event(1))
+        sigma = pyro.sample("sigma", dist.HalfNormal(2.0))
+        with pyro.plate("groups", 40):
+            a = pyro.sample("a", dist.Normal(mu[..., :1], tau[..., :1]))
+            b = pyro.sample("b", dist.Normal(mu[..., 1:], tau[..., 1:]))
+        with pyro.plate("rows", 800):
+            pyro.sample("y", dist.Normal(a[..., group] + b[..., group] * x, sigma[..., None]), obs=y)
+
+    pyro.set_rng_seed(0)
+    guide = pf.infer.AutoFlow(model)
+    guide.initialise()
+    scales = guide.quantiles([0.5])["tau"][0]
+    assert 0.3 < float(scales[0]) < 0.9
+    assert 0.1 < float(scales[1]) < 0.6
+    assert pf.infer.importance(model, guide, num_samples=2000).gap < 1.0
+
+
 def test_no_hessian_is_taken_of_a_model_whose_draws_go_one_by_one(monkeypatch):
     pyro.set_rng_seed(0)
     monkeypatch.setattr(start, "MOST_PASSES", 0)
