@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyro.distributions as dist
 import torch
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from ._arrays import as_tensor
@@ -146,12 +145,25 @@ def _own_dtype(value: Any, base: Distribution, transform: FlowTransform) -> Tens
     if isinstance(value, Tensor) and value.dtype is usual:
         return value
     if like is None:
-        tensors = chain(transform.parameters(), transform.buffers())
-        like = next((t for t in tensors if t.is_floating_point()), None)
+        like = next((t for part in _parts(transform) for t in _floats(part)), None)
     if not isinstance(value, Tensor):
         value = as_tensor(value, "values").to(None if like is None else like.device)
     whole = not value.is_floating_point()
     if like is None or value.is_complex() or (whole and transform.codomain.is_discrete):
         return value
-    subtracts = any(isinstance(m, Units) and m.active for m in transform.modules())
+    subtracts = any(isinstance(part, Units) and part.active for part in _parts(transform))
     return value.to(torch.float64 if subtracts and (whole or value.dtype is torch.float64) else like.dtype)
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield what `module.modules()` does, by a walk that compilers trace: it hashes none of them."""
+    yield module
+    for child in module._modules.values():
+        if child is not None:
+            yield from _parts(child)
+
+
+def _floats(module: nn.Module) -> list[Tensor]:
+    """Return the module's own parameters and buffers of real numbers."""
+    own = (*module._parameters.values(), *module._buffers.values())
+    return [t for t in own if t is not None and t.is_floating_point()]

@@ -268,3 +268,11 @@ def test_errors():
         _flow()().log_prob(torch.randn(5, 4))
     with pytest.raises((ValueError, RuntimeError)):
         Flow(pf.real_nvp(3), dist.Normal(torch.zeros(4), 1.0).to_event(1))()
+
+
+def test_other_families_as_bases_compile_in_double_precision():
+    base = dist.Laplace(torch.zeros(2).double(), 1.0).to_event(1)
+    flow = pf.Flow([pf.real_nvp(2, depth=1, hidden=(4,))], base).double()
+    y = torch.randn(3, 2).double()
+    compiled = torch.compile(lambda y: flow().log_prob(y), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(y), flow().log_prob(y))
