@@ -43,7 +43,8 @@ class Scores:
         secants = rises / steps
         # Fritsch and Butland's harmonic mean; the outer slopes are the secants'.
         w = 2 * steps[1:] + steps[:-1], steps[1:] + 2 * steps[:-1]
-        inner = (w[0] + w[1]) / (w[0] / secants[:-1] + w[1] / secants[1:])
+        share = w[0] / (w[0] + w[1])
+        inner = 1 / (share / secants[:-1] + (1 - share) / secants[1:])
         self._slopes = torch.cat([secants[:1], inner, secants[-1:]])
         self._sizes = torch.stack([steps, rises])
 
@@ -113,7 +114,7 @@ class Scores:
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and log dz/dt."""
         first, last = self.knots[0], self.knots[-1]
-        inside = t.clamp(first, last)
+        inside = _between(t, first, last)
         start = float(self.scores[0])
         z, slope = rational_quadratic(
             inside - first + start, self._sizes, self._slopes, start, -1, inverse=False
@@ -136,7 +137,7 @@ class Scores:
         """Return t; a score too large for a number gives an infinity."""
         first, last = self.scores[0], self.scores[-1]
         start = float(first)
-        inside = z.clamp(first, last)
+        inside = _between(z, first, last)
         t = rational_quadratic(inside, self._sizes, self._slopes, start, -1, inverse=True)[0]
         t = t - start + self.knots[0]
         for above in (False, True):
@@ -190,3 +191,8 @@ def _ndtri(p: Any) -> Any:
 def _ndtr(z: Array) -> Array:
     result: Array = ndtr(torch.as_tensor(z, dtype=torch.float64)).numpy()
     return result
+
+
+def _between(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return x between bounds, with a gradient of one at both: `clamp`'s differs between torch's versions."""
+    return torch.where(x < low, low, torch.where(x > high, high, x))

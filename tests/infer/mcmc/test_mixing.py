@@ -27,7 +27,7 @@ def arviz_figures(x):
     except ImportError:
         pass
     stats = pytest.importorskip("arviz_stats", reason="its figures are the reference").base.array_stats
-    tail = stats.ess(x, chain_axis=0, draw_axis=1, method="tail")
+    tail = stats.ess(x, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95))
     bulk = stats.ess(x, chain_axis=0, draw_axis=1, method="bulk")
     return float(stats.rhat(x, chain_axis=0, draw_axis=1)), float(bulk), float(tail)
 
