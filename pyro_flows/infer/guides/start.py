@@ -44,8 +44,8 @@ def starting_gaussian(
 
     That is the end of a path of Newton steps if the posterior is nearly Gaussian there, and else the best
     Gaussian that some hundred steps of Adam find from several starts: Gaussians on the path, and the best
-    one of independent coordinates. A model that draws hidden sites anew in
-    each run has no density to climb: it gets `start` itself, with scales of 0.1.
+    one of independent coordinates. A model that draws hidden sites anew in each run has no density to climb:
+    it gets `start` itself, with scales of 0.1.
 
     Args:
         model: the model.
