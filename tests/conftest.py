@@ -4,8 +4,13 @@ from importlib.metadata import PackageNotFoundError, version
 import pyro
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+# The same examples in each run; `--hypothesis-profile=random` looks for others.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile("fixed")
 
 
 def pytest_configure(config):

@@ -64,8 +64,9 @@ class Scores:
         spacing = max(0.25, 1.6 * total**-0.2)
         scores = np.linspace(-outer, outer, 2 + round(2 * outer / spacing))
         knots = np.interp(_ndtr(scores), cumulated, values)
-        # Of knots at one place the first.
-        keep = np.append(True, np.diff(knots) > 1e-9 * (knots[-1] - knots[0]))
+        # Of knots at one place the first; one place is also where a tail's numbers would overflow.
+        least = max(1e-9 * (knots[-1] - knots[0]), _LEAST * max(1.0, values[-1] - values[0]))
+        keep = np.append(True, np.diff(knots) > least)
         if keep.sum() < 2:  # nearly all values are one
             knots, scores, keep = values[[0, -1]], scores[[0, -1]], np.array([True, True])
         knots, last = knots[keep], scores[-1]
@@ -179,7 +180,7 @@ def _tail_indices(values: Array, weights: Array) -> tuple[float, float]:
         if not (near > 0 and far > 0):
             return 0.05
         error = 1.8 / math.sqrt(0.05 * weights.sum())
-        return min(1.0, max(0.05, math.log2(far / near) - 2 * error))
+        return min(1.0, max(0.05, math.log2(far) - math.log2(near) - 2 * error))
 
     return of(-values[::-1], weights[::-1]), of(values, weights)
 

@@ -70,6 +70,9 @@ def test_an_absurd_cell_costs_the_others_nothing():
 @given(st.lists(st.floats(-1e300, 1e300), min_size=3, max_size=40))
 @example([0.0, 0.0, 6.47e-184, 6.47e-184])
 @example([0.0, 2.6e221, 8.1e228])
+@example([0.0] * 8 + [1.9e28, 3e-280])
+@example([0.0] * 8 + [5.5e28, 3e-280])
+@example([0.0] * 8 + [1e300, 1e-200])
 @settings(max_examples=60, deadline=None)
 def test_any_numbers_have_finite_scores(values):
     values = np.array(values)

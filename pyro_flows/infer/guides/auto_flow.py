@@ -95,7 +95,7 @@ class AutoFlow(NamedGuide):
         self._transform = (default_transform if transform is None else transform,)
         self._first_weights: list[dict[str, Tensor]] = []  # of a transform that was given built
         self._known = KnownArguments()
-        self._renewed = False
+        self._renewed = self._local = False
         self._latents: Latents | None = None
         self.register_buffer("initialised", torch.zeros(1, dtype=torch.bool))
 
@@ -119,16 +119,21 @@ class AutoFlow(NamedGuide):
             model = self._scattered() if self._renewed else self.model
             trace = poutine.trace(model).get_trace(*args, **kwargs)
             start = self.latents.unconstrain(self.latents.values(trace))[0]
+            dense, local = self.whitening.dense, self._local
             found = starting_gaussian(
-                self._bare_model[0], self.latents, start, args, kwargs, dense=self.whitening.dense
+                self._bare_model[0], self.latents, start, args, kwargs, dense=dense, local=local
             )
             self.whitening.place(*found)
         self.initialised.fill_(True)
 
-    def renew(self) -> None:
+    def renew(self, *, local: bool = False) -> None:
         """Give the flow new random weights; `initialise` then starts at a draw of the prior.
 
         A transform that was given built, and not as a function, gets back the weights that it came with.
+
+        Args:
+            local: whether `initialise` then looks for a Gaussian of the mode that it comes to, and not for
+                the best one, which may cover several.
 
         Raises:
             ValueError: if the guide was unpickled, and has lost its model and transform.
@@ -142,7 +147,7 @@ class AutoFlow(NamedGuide):
         for part, weights in zip(self._built.transform, fresh, strict=False):
             part.load_state_dict(weights)
         self.initialised.fill_(False)
-        self._renewed = True
+        self._renewed, self._local = True, local
 
     def _scattered(self) -> Callable[..., Any]:
         """Return the model with its latent sites drawn from the prior, so that starts differ."""

@@ -11,26 +11,23 @@ from pyro import poutine
 from pyro.infer.autoguide import init_to_median
 from torch import Tensor, nn
 
-from ...flow_distribution import FlowDistribution
 from ..model.density import LogDensity
 from ..model.latents import Latents
 from .auto_flow import QUANTILE_DRAWS, AutoFlow
 from .flow_mixture import FlowMixture
-from .mixture_weights import different, share_log_weights
+from .mixture_weights import NEGLIGIBLE, apart, share_log_weights
 from .named_guide import NamedGuide
 
 __all__ = ["AutoMixture"]
-
-NEGLIGIBLE = 1e-3  # a share of the posterior below which a member is left out
 
 
 class AutoMixture(NamedGuide):
     r"""q(u) = Σ_k w_k q_k(u), of several `AutoFlow`: a posterior of several modes, a member for each.
 
-    `fit_vi` fits each member from a start of its own, the first as it is and the others at draws of the
-    prior, and then calls `weigh`: the weights w_k are the members' shares of the evidence, and members that
-    have found the same mode as another, or less than a thousandth of the posterior, get the weight zero.
-    Members that are fitted already need `weigh` alone.
+    `fit_vi` gives each member a start of its own, the first as it is and the others at draws of the prior,
+    fits those whose starts differ, and then calls `weigh`: the weights w_k are the members' shares of the
+    evidence, and members that have found the same mode as another, or less than a thousandth of the
+    posterior, get the weight zero. Members that are fitted already need `weigh` alone.
 
     It is used as any guide is: for importance weights, verdicts, ArviZ, and `flow_mcmc`. Its density takes
     the inverse of every member; its samples carry no gradient. A mode that no start leads to stays unfound,
@@ -129,32 +126,33 @@ class AutoMixture(NamedGuide):
 
     @torch.no_grad()
     def weigh(
-        self, model: Callable[..., Any], *args: Any, num_samples: int = 10_000, **kwargs: Any
-    ) -> list[int]:
+        self,
+        model: Callable[..., Any],
+        *args: Any,
+        num_samples: int = 10_000,
+        only: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> list[list[int]]:
         """Set the weights to the members' shares of the evidence, and drop members that repeat another.
 
         Args:
             model: the model.
             *args: positional arguments of the model.
             num_samples: draws by which the shares are estimated, of all members together.
+            only: the members to weigh; all others get the weight zero. All of them if None.
             **kwargs: keyword arguments of the model.
 
         Returns:
-            How many members have found what each member with a weight has, itself included.
+            Of each member with a weight, the members that have found what it has, itself first.
 
         Raises:
             ValueError: if no draw of a member lies where the model has density, or a plate is subsampled.
         """
         self.setup(*args, **kwargs)
-        parts = [guide.get_posterior(*args, **kwargs) for guide in self.guides]
+        compared = range(len(self.guides)) if only is None else only
+        parts = {k: self.guides[k].get_posterior(*args, **kwargs) for k in compared}
         density = LogDensity(model, self.latents, args, kwargs)
-        density.prepare(parts[0].sample((100,)))
-        if part := density.runs.joint.layout.part:
-            raise ValueError(
-                f"expected a model over all data, to weigh members by their evidence; got {part}"
-            )
-        bounds = [_bound(part, density) for part in parts]
-        alike = different(parts, bounds)
+        alike = apart(parts, density)
         if not alike:
             raise ValueError("expected a member whose draws lie where the model has density; got none")
         found = share_log_weights([parts[k] for k in alike], density.in_parts, num_samples)
@@ -190,12 +188,3 @@ class AutoMixture(NamedGuide):
         for guide in self.guides:
             guide.train(mode)
         return self
-
-
-def _bound(part: FlowDistribution, density: LogDensity, num_samples: int = 1000) -> float:
-    """Return the evidence lower bound of a member within the support; −∞ if few draws lie there."""
-    u, log_q = part.rsample_and_log_prob((num_samples,))
-    weights = (density.in_parts(u) - log_q).double()
-    inside = weights[weights.isfinite()]
-    share = len(inside) / num_samples
-    return float(inside.mean()) + math.log(share) if share > NEGLIGIBLE else -math.inf

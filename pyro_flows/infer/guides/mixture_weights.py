@@ -1,46 +1,91 @@
-"""Which of several fits have found the same part of a posterior, and how much each of the others weighs."""
+"""Which of several guides have found the same part of a posterior, and how much each of the others weighs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ...flow_distribution import FlowDistribution
+from ..model.density import LogDensity
 from ..weights.psis import psis
 
-__all__ = ["different", "share_log_weights"]
+__all__ = ["NEGLIGIBLE", "apart", "connected", "share_log_weights"]
 
-SAME = 0.4  # of E[q_j / (q_k + q_j)], which is one half of equal densities, and zero of ones that lie apart
+NEGLIGIBLE = 1e-3  # a share of the posterior, or of draws, below which a component is left out
+BOUND_DRAWS = 1000
+
+SAME = 0.4  # of E[q_j / (q_k + q_j)] at draws of q_k, which is one half of equal densities
+# The same at draws that are spread wider: Gaussians of one scale touch if they are eight of it apart or less.
+TOUCHING, WIDER = 0.005, 1.5
 OVERLAP_DRAWS = 500
 FEWEST_DRAWS = 200  # of each component
 ROUNDS, SETTLED = 500, 1e-5
 
 
 @torch.no_grad()
-def different(components: Sequence[FlowDistribution], bounds: Sequence[float]) -> dict[int, int]:
-    """Return the components that are not much the same as one of a better bound, and how many are like each.
+def apart(components: Mapping[int, FlowDistribution], density: LogDensity) -> dict[int, list[int]]:
+    """Return the components that are not much the same as one of a better bound, and which are like each.
 
-    The best come first, and each is like itself.
+    The best come first, and each is the first of those that are like it. Components whose draws hardly ever
+    lie where the model has density are left out.
 
     Args:
-        components: densities q_k of vectors.
-        bounds: their evidence lower bounds, in nats; −∞ of components that are to be left out.
+        components: densities q_k of unconstrained vectors.
+        density: the model's.
+
+    Raises:
+        ValueError: if a plate is subsampled.
     """
-    kept: dict[int, int] = {}
-    for k in sorted(range(len(components)), key=lambda k: -bounds[k]):
+    density.prepare(next(iter(components.values())).sample((100,)))
+    if part := density.runs.joint.layout.part:
+        raise ValueError(f"expected a model over all data, to weigh members by their evidence; got {part}")
+    bounds = {k: _bound(one, density) for k, one in components.items()}
+    kept: dict[int, list[int]] = {}
+    for k in sorted(components, key=lambda k: -bounds[k]):
         if bounds[k] == -math.inf:
             break
-        u, own = components[k].rsample_and_log_prob((OVERLAP_DRAWS,))
-        overlaps = {
-            j: float((components[j].log_prob(u) - own).sigmoid().nan_to_num(0.0).mean()) for j in kept
-        }
+        overlaps = _overlaps(components[k], {j: components[j] for j in kept})
         most = max(overlaps, key=lambda j: overlaps[j], default=k)
         alike = most if overlaps.get(most, 0.0) >= SAME else k
-        kept[alike] = kept.get(alike, 0) + 1
+        kept.setdefault(alike, []).append(k)
     return kept
+
+
+def _overlaps(
+    component: FlowDistribution, others: Mapping[int, FlowDistribution], wider: float = 1.0
+) -> dict[int, float]:
+    """Return E[q_j / (q + q_j)] at draws of q, for each of the others."""
+    u = component.sample((OVERLAP_DRAWS,))
+    u = u.mean(0) + wider * (u - u.mean(0))
+    own = component.log_prob(u)
+    return {j: float((one.log_prob(u) - own).sigmoid().nan_to_num(0.0).mean()) for j, one in others.items()}
+
+
+@torch.no_grad()
+def connected(components: Mapping[int, FlowDistribution]) -> list[list[int]]:
+    """Return the components in groups, each of those that touch another of the group.
+
+    A flow that is trained alone would grow into what its neighbour covers.
+    """
+    group = {k: k for k in components}
+    for k, one in components.items():
+        others = {j: other for j, other in components.items() if group[j] != group[k]}
+        for j, overlap in _overlaps(one, others, WIDER).items():
+            if overlap >= TOUCHING and group[j] != group[k]:
+                group = {i: group[k] if g == group[j] else g for i, g in group.items()}
+    return [[i for i in components if group[i] == g] for g in dict.fromkeys(group.values())]
+
+
+def _bound(component: FlowDistribution, density: LogDensity) -> float:
+    """Return the evidence lower bound within the support; −∞ if few draws lie there."""
+    u, log_q = component.rsample_and_log_prob((BOUND_DRAWS,))
+    weights = (density.in_parts(u) - log_q).double()
+    inside = weights[weights.isfinite()]
+    share = len(inside) / BOUND_DRAWS
+    return float(inside.mean()) + math.log(share) if share > NEGLIGIBLE else -math.inf
 
 
 @torch.no_grad()

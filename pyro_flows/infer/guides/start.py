@@ -22,7 +22,8 @@ Gaussian = tuple[Tensor, Tensor]  # location and triangular scale, or its diagon
 STEPS = 500
 BATCH = 128  # draws a step
 FEWEST_DRAWS = 16
-NEAR = 0.05  # nats of half the log-weights' variance, below which a Newton step's Gaussian will do
+# Nats of half the log-weights' variance, below which a Newton step's Gaussian will do, for all or one mode.
+NEAR, NEAR_MODE = 0.05, 3.0
 PLAIN_SCALE = 0.1  # as Pyro's guides have it
 FAR = 1000.0  # nats, by which a start is so much worse than a point nearer to zero that it is left
 HALVINGS = 11  # of a start that is far off
@@ -39,6 +40,7 @@ def starting_gaussian(
     kwargs: Mapping[str, Any],
     *,
     dense: bool,
+    local: bool = False,
 ) -> Gaussian:
     """Return location and scale of a Gaussian near the posterior of a model.
 
@@ -54,6 +56,7 @@ def starting_gaussian(
         args: positional arguments of the model.
         kwargs: keyword arguments of the model.
         dense: whether the scale is a triangular matrix, and not only its diagonal.
+        local: whether the mode at the end of the path is wanted, even if a Gaussian of several is better.
     """
     spread = torch.linspace(0, 5, TRIALS, dtype=start.dtype, device=start.device)[:, None]
     trials = start + spread * torch.randn(TRIALS, len(start), dtype=start.dtype, device=start.device)
@@ -67,7 +70,8 @@ def starting_gaussian(
     newton = dense and len(start) <= MOST_PASSES * together
     path = newton_path(density.seeded, start, together=together) if newton else []
     noise = torch.randn(_count(200, together), len(start), dtype=start.dtype, device=start.device)
-    if path and float(log_weights(density.seeded, *path[-1], noise, together).var() / 2) < NEAR:
+    near = NEAR_MODE if local else NEAR
+    if path and float(log_weights(density.seeded, *path[-1], noise, together).var() / 2) < near:
         return path[-1][0], lower_triangular(path[-1][1])
     starts = simple_gaussians(density.seeded, path, start, noise, dense=dense, together=together)
     if len(start) > FEW:

@@ -13,7 +13,7 @@ from ...loop.settings import with_keywords
 from ..guides.auto_flow import AutoFlow
 from ..guides.auto_mixture import AutoMixture
 from ..keywords import told_apart
-from .mixture_fit import fit_mixture
+from .mixture_fit import MixtureFit
 from .vi_run import VIRun
 from .vi_settings import VIHistory, VISettings
 
@@ -43,13 +43,13 @@ def fit_vi(
 
     Args:
         model: the model; `guide` has been made for it.
-        guide: an `AutoFlow`, trained in place; or an `AutoMixture`, whose members are fitted one after the
-            other, each from a start of its own, and then weighed.
+        guide: an `AutoFlow`, trained in place; or an `AutoMixture`, each member of which gets a start of its
+            own. Those that differ are fitted, together if they overlap, and then weighed.
         *args: positional arguments of the model.
         settings: how to train; the default should do.
         checkpoint: file that the run's state is written to and, if it exists, resumed from: the resumed run
-            ends with the same bits as one that was never interrupted. The members of a mixture have one each,
-            called ``checkpoint.0``, ``checkpoint.1``, ….
+            ends with the same bits as one that was never interrupted. Each fit of members of a mixture has
+            one of its own, called ``checkpoint.0``, ``checkpoint.1+3``, ….
         **kwargs: fields of `VISettings`, which replace those of `settings`; all others are keyword arguments
             of the model.
 
@@ -84,5 +84,5 @@ def fit_vi(
     seed = int(torch.randint(2**32, ())) if settings.seed is None else settings.seed
     with restored_generators(guide.latents.device):
         if isinstance(guide, AutoMixture):
-            return fit_mixture(model, guide, args, kwargs, settings, seed, checkpoint)
+            return MixtureFit(model, guide, args, kwargs, settings, seed, checkpoint)()
         return VIRun(model, guide, args, kwargs, settings, seed, checkpoint)()

@@ -1,89 +1,166 @@
-"""Fitting a mixture: each member from a start of its own, then their weights."""
+"""Fitting a mixture: a start of its own for each member, fits of those that differ, and their weights."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from ...flow_distribution import FlowDistribution
 from ...loop.clipped_step import NonFiniteLoss
 from ...loop.generators import seed_generators
 from ...loop.warning import warn_caller
+from ..guides.auto_flow import AutoFlow
 from ..guides.auto_mixture import AutoMixture
-from ..model.density import LogDensity
+from ..guides.mixture_weights import apart, connected
+from ..model.density import SEEN_A_PART, LogDensity
 from ..weights.psis import psis
 from .convergence import FINAL_DRAWS, MOST_KHAT
-from .modes import modes_apart
+from .modes import Place, modes_apart
 from .vi_run import VIRun
 from .vi_settings import VIHistory, VISettings
 
-__all__ = ["fit_mixture"]
+__all__ = ["MixtureFit"]
 
 
-def fit_mixture(
-    model: Callable[..., Any],
-    guide: AutoMixture,
-    args: Any,
-    kwargs: Any,
-    settings: VISettings,
-    seed: int,
-    path: str | os.PathLike[str] | None,
-) -> VIHistory:
-    """Fit and weigh the members of a mixture; return the members' bounds, and the mixture's.
+class MixtureFit:
+    """Starts of all members, fits of those whose starts differ, their weights, and fits of what overlaps.
 
-    Raises:
-        ValueError: if the model has parameters of its own, which members would train one after the other.
+    Args:
+        model: the model.
+        guide: the mixture, set up.
+        args: positional arguments of the model.
+        kwargs: keyword arguments of the model.
+        settings: how to train each fit.
+        seed: of everything random.
+        path: what the names of the fits' checkpoints begin with, if there are to be any.
     """
-    start = time.perf_counter()
-    device = guide.latents.device
-    history = VIHistory()
-    places = []
-    for k, member in enumerate(guide.guides):
-        own = int(np.random.SeedSequence((seed, k)).generate_state(1)[0])
-        seed_generators(own, device=device)
-        if k > 0 and not member.initialised:
-            member.renew()
-        file = None if path is None else f"{path}.{k}"
-        run = VIRun(model, member, args, kwargs, replace(settings, seed=own), own, file)
-        if run.learned:
-            raise ValueError(
-                "expected a model without parameters of its own, since each member of a mixture would train "
-                f"them anew; got {', '.join(run.learned)}"
-            )
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: AutoMixture,
+        args: Any,
+        kwargs: Any,
+        settings: VISettings,
+        seed: int,
+        path: str | os.PathLike[str] | None,
+    ) -> None:
+        self.model, self.guide, self.args, self.kwargs = model, guide, args, kwargs
+        self.settings, self.seed, self.path = settings, seed, path
+        self.density = LogDensity(model, guide.latents, args, kwargs)
+        self.history = VIHistory()
+        self.places: list[Place] = []
+        self.together: list[list[int]] = []  # members that have been trained together
+
+    def __call__(self) -> VIHistory:
+        """Train, leave the guide with its weights, and return the bounds of the fits and the mixture's.
+
+        Raises:
+            ValueError: if the model has parameters of its own, which fits would train one after the other.
+        """
+        begun = time.perf_counter()
+        history, members = self.history, range(len(self.guide.guides))
+        for k in members:
+            self._start(k)
+        self._seed(0)
+        starts = apart(self._posteriors(members), self.density) or {k: [k] for k in members}
+        self._fit(connected(self._posteriors(sorted(starts))))
+        found = self._weigh(list(starts))
+        parts = connected(self._posteriors(sorted(found)))
+        if new := [part for part in parts if len(part) > 1 and part not in self.together]:
+            self._fit(new)
+            found = self._weigh(list(starts))
+            parts = connected(self._posteriors(sorted(found)))
+        fitted = [bound for bound in history.bounds if bound > -math.inf]
+        history.separation = modes_apart(self.places, fitted)[0] if fitted else 0.0
+        # A member whose start was like that of another has found the same.
+        counts = {k: sum(len(starts[j]) for j in group) for k, group in found.items()}
+        self._tell_alone([sum(counts[k] for k in part) for part in parts])
+        posterior = self.guide.get_posterior(*self.args, **self.kwargs)
+        with torch.no_grad():
+            u = posterior.sample((FINAL_DRAWS,))
+            weights = (self.density.in_parts(u) - posterior.log_prob(u)).double()
+        history.elbo, history.half_variance = [float(weights.mean())], [float(weights.var() / 2)]
+        near = history.half_variance[0] <= self.settings.tolerance
+        history.converged = near and psis(weights).khat < MOST_KHAT
+        history.seconds = time.perf_counter() - begun
+        return history
+
+    def _seed(self, *key: int) -> None:
+        seed_generators(self.seed, len(self.guide.guides), *key, device=self.guide.latents.device)
+
+    def _start(self, k: int) -> None:
+        """Place a member near the mode that its start leads to; the first member starts as it is."""
+        member = self.guide.guides[k]
+        if member.initialised:
+            return
+        seed_generators(self.seed, k, device=self.guide.latents.device)
+        if k > 0:
+            member.renew(local=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", SEEN_A_PART)  # told when the runs are made
+            member.initialise(*self.args, **self.kwargs)
+
+    def _posteriors(self, members: Iterable[int]) -> dict[int, FlowDistribution]:
+        return {k: self.guide.guides[k].get_posterior(*self.args, **self.kwargs) for k in members}
+
+    def _weigh(self, members: list[int]) -> dict[int, list[int]]:
+        """Weigh members; return those with a weight, with those that have found the same."""
+        self._seed(1)
+        found = self.guide.weigh(self.model, *self.args, only=members, **self.kwargs)
+        return {group[0]: group for group in found}
+
+    def _fit(self, parts: list[list[int]]) -> None:
+        """Train the members of each part together."""
+        for part in parts:
+            own = int(np.random.SeedSequence((self.seed, *part)).generate_state(1)[0])
+            settings = replace(self.settings, seed=own)
+            guide: AutoFlow | AutoMixture = self.guide.guides[part[0]]
+            if len(part) > 1:
+                guide = AutoMixture([self.guide.guides[k] for k in part])
+                guide.setup(*self.args, **self.kwargs)
+                settings = replace(settings, restarts=1)
+            path = None if self.path is None else f"{self.path}.{'+'.join(map(str, part))}"
+            run = VIRun(self.model, guide, self.args, self.kwargs, settings, own, path)
+            if run.learned:
+                raise ValueError(
+                    "expected a model without parameters of its own, since each member of a mixture would "
+                    f"train them anew; got {', '.join(run.learned)}"
+                )
+            self.together.append(part)
+            self._take(part, run)
+
+    def _take(self, part: list[int], run: VIRun) -> None:
+        """Run a fit, and add what it saw to the history."""
         try:
-            found = run()
+            seen = run()
         except NonFiniteLoss as error:  # a start from which no step leads anywhere; the member gets no weight
-            warn_caller(f"member {k} was not fitted: {error}")
-            history.bounds.append(-math.inf)
-            continue
-        places.append(run.places[found.bounds.index(found.best_bound)])
-        history.bounds.append(found.best_bound)
-        history.steps += found.steps
-        history.skipped += found.skipped
-        history.compile_seconds += found.compile_seconds
-    fitted = [bound for bound in history.bounds if bound > -math.inf]
-    history.separation = modes_apart(places, fitted)[0] if fitted else 0.0
-    seed_generators(seed, len(guide.guides), device=device)
-    alone = guide.weigh(model, *args, **kwargs).count(1)
-    if alone:
-        # Good, "The population frequencies of species", 1953: the chance that the next start leads elsewhere.
-        warn_caller(
-            f"{alone} of {len(fitted)} members found a part of the posterior that no other did, so that one "
-            f"more would find another part with a probability of about {alone / len(fitted):.2f}, and the "
-            "evidence may be too low: fit a mixture of more members"
-        )
-    posterior = guide.get_posterior(*args, **kwargs)
-    with torch.no_grad():
-        u = posterior.sample((FINAL_DRAWS,))
-        density = LogDensity(model, guide.latents, args, kwargs)
-        weights = (density.in_parts(u) - posterior.log_prob(u)).double()
-    history.elbo, history.half_variance = [float(weights.mean())], [float(weights.var() / 2)]
-    history.converged = history.half_variance[0] <= settings.tolerance and psis(weights).khat < MOST_KHAT
-    history.seconds = time.perf_counter() - start
-    return history
+            members = ", ".join(map(str, part))
+            warn_caller(f"member{'s' * (len(part) > 1)} {members} could not be fitted: {error}")
+            self.history.bounds.append(-math.inf)
+            return
+        self.places.append(run.places[seen.bounds.index(seen.best_bound)])
+        self.history.bounds.append(seen.best_bound)
+        self.history.steps += seen.steps
+        self.history.skipped += seen.skipped
+        self.history.compile_seconds += seen.compile_seconds
+
+    def _tell_alone(self, counts: list[int]) -> None:
+        """Warn if members have found parts of the posterior that no other did."""
+        alone, members = counts.count(1), sum(counts)
+        if alone:
+            # Good, "The population frequencies of species", 1953: the chance that the next start leads
+            # elsewhere.
+            warn_caller(
+                f"{alone} of {members} members found a part of the posterior that no other did, so that one "
+                f"more would find another part with a probability of about {alone / members:.2f}, and the "
+                "evidence may be too low: fit a mixture of more members"
+            )

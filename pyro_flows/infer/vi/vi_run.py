@@ -17,7 +17,9 @@ from ...loop.generators import seed_generators
 from ...loop.progress import progress_bar
 from ...loop.warning import warn_caller
 from ..guides.auto_flow import AutoFlow
+from ..guides.auto_mixture import AutoMixture
 from ..guides.bound import Bound
+from ..guides.mixture_bound import MixtureBound
 from ..model.density import SEEN_A_PART, LogDensity
 from ..weights.psis import psis
 from .convergence import Convergence
@@ -43,7 +45,7 @@ class VIRun:
     def __init__(
         self,
         model: Callable[..., Any],
-        guide: AutoFlow,
+        guide: AutoFlow | AutoMixture,
         args: Any,
         kwargs: Any,
         settings: VISettings,
@@ -52,18 +54,21 @@ class VIRun:
     ) -> None:
         self.guide, self.settings = guide, settings
         self.args, self.kwargs = args, kwargs
-        self.device = guide.whitening.loc.device
-        values = guide.latents.constrain(guide.whitening.loc)[0]
+        self.device = guide.latents.device
+        loc = (guide.guides[0] if isinstance(guide, AutoMixture) else guide).whitening.loc
         density = LogDensity(model, guide.latents, args, kwargs)
-        density.prepare(guide.whitening.loc[None])
-        self.objective = Bound(
-            density,
-            guide.get_transform(),
-            guide.get_base_dist(),
-            path_gradient=settings.path_gradient,
-            compile=settings.compile,
-            together=density.runs.together,
+        density.prepare(loc[None])
+        how: Any = {
+            "path_gradient": settings.path_gradient,
+            "compile": settings.compile,
+            "together": density.runs.together,
+        }
+        self.objective = (
+            MixtureBound(density, guide, **how)
+            if isinstance(guide, AutoMixture)
+            else Bound(density, guide.get_transform(), guide.get_base_dist(), **how)
         )
+        values = guide.latents.constrain(loc)[0]
         self.learned = model_parameters(model, values, args, kwargs, without=guide.parameters())
         self.seed = seed
         self.checkpoint = Checkpoint(
@@ -116,9 +121,9 @@ class VIRun:
         self.convergence = self._unchecked()
         self._set(self.first)
         self._seed(0)
-        if self.fit > 0:
+        if isinstance(self.guide, AutoFlow) and self.fit > 0:
             self.guide.renew()
-        if not self.guide.initialised:
+        if isinstance(self.guide, AutoFlow) and not self.guide.initialised:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", SEEN_A_PART)  # told when the run was made
                 self.guide.initialise(*self.args, **self.kwargs)
@@ -172,6 +177,7 @@ class VIRun:
         self.clipped_step.skipped.zero_()
 
     def _check(self) -> None:
+        self.objective.balance()
         self.convergence.check(self.step, self.objective.weights)
         if math.isfinite(self.convergence.elbo[-1]):
             self.good = self._state()
@@ -185,7 +191,7 @@ class VIRun:
         weights = self.objective.weights(FINAL_DRAWS)
         bound = float(weights.mean())
         with torch.no_grad():
-            u = self.guide.rsample_and_log_prob((PLACE_DRAWS,))[0]
+            u = self.objective.sample_and_log_prob(PLACE_DRAWS)[0]
         self.places.append(Place(u.mean(0), u.std(0), weights.var() / 2))
         if not self.best or bound > self.history.best_bound:
             self.best = self._state()

@@ -72,7 +72,7 @@ class VISettings:
 class VIHistory:
     """What `fit_vi` saw, in nats; one entry a check, every 100 steps and half way, of the fit kept.
 
-    Of a mixture there is one entry, at the end; `bounds` and `separation` are those of its members.
+    Of a mixture there is one entry, at the end; `bounds` and `separation` are those of its members' fits.
 
     Attributes:
         elbo: the evidence lower bound, from 2,000 draws, or 10,000 if the fit may have converged.
