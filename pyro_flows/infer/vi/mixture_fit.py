@@ -58,7 +58,7 @@ class MixtureFit:
         self.density = LogDensity(model, guide.latents, args, kwargs)
         self.history = VIHistory()
         self.places: list[Place] = []
-        self.together: list[list[int]] = []  # members that have been trained together
+        self.together: list[set[int]] = []  # members that have been trained together
 
     def __call__(self) -> VIHistory:
         """Train, leave the guide with its weights, and return the bounds of the fits and the mixture's.
@@ -75,8 +75,8 @@ class MixtureFit:
         self._fit(connected(self._posteriors(sorted(starts))))
         found = self._weigh(list(starts))
         parts = connected(self._posteriors(sorted(found)))
-        if new := [part for part in parts if len(part) > 1 and part not in self.together]:
-            self._fit(new)
+        if apart_so_far := [part for part in parts if not any(set(part) <= done for done in self.together)]:
+            self._fit(apart_so_far)
             found = self._weigh(list(starts))
             parts = connected(self._posteriors(sorted(found)))
         fitted = [bound for bound in history.bounds if bound > -math.inf]
@@ -135,7 +135,7 @@ class MixtureFit:
                     "expected a model without parameters of its own, since each member of a mixture would "
                     f"train them anew; got {', '.join(run.learned)}"
                 )
-            self.together.append(part)
+            self.together.append(set(part))
             self._take(part, run)
 
     def _take(self, part: list[int], run: VIRun) -> None:

@@ -50,5 +50,5 @@ def modes_apart(places: list[Place], bounds: list[float]) -> tuple[float, str | 
     return largest, (
         f"the restarts have found different modes: means of restarts {i + 1} and {j + 1} are {largest:.1f} "
         f"standard deviations apart, at similar bounds ({told}). The guide keeps the best of them, and its "
-        "draws miss the rest of the posterior: AutoMixture([AutoFlow(model) for _ in range(8)]) keeps all"
+        "draws miss the rest of the posterior"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import warnings
@@ -18,13 +19,12 @@ from ...loop.progress import progress_bar
 from ...loop.warning import warn_caller
 from ..guides.auto_flow import AutoFlow
 from ..guides.auto_mixture import AutoMixture
-from ..guides.bound import Bound
-from ..guides.mixture_bound import MixtureBound
 from ..model.density import SEEN_A_PART, LogDensity
 from ..weights.psis import psis
 from .convergence import Convergence
 from .model_parameters import model_parameters
 from .modes import Place, modes_apart
+from .objective import objective_of
 from .vi_settings import VIHistory, VISettings
 
 __all__ = ["VIRun"]
@@ -34,7 +34,7 @@ PLACE_DRAWS = 2000
 PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
 LOOK_EVERY = 50  # steps; in between nothing is read back from the device
 PROGRESS = ("seed", "fit", "step", "rate", "running", "done")
-VERSION = 3  # of the checkpoint's format
+VERSION = 4  # of the checkpoint's format
 
 State = dict[str, Tensor]
 
@@ -56,18 +56,9 @@ class VIRun:
         self.args, self.kwargs = args, kwargs
         self.device = guide.latents.device
         loc = (guide.guides[0] if isinstance(guide, AutoMixture) else guide).whitening.loc
-        density = LogDensity(model, guide.latents, args, kwargs)
-        density.prepare(loc[None])
-        how: Any = {
-            "path_gradient": settings.path_gradient,
-            "compile": settings.compile,
-            "together": density.runs.together,
-        }
-        self.objective = (
-            MixtureBound(density, guide, **how)
-            if isinstance(guide, AutoMixture)
-            else Bound(density, guide.get_transform(), guide.get_base_dist(), **how)
-        )
+        self.density = LogDensity(model, guide.latents, args, kwargs)
+        self.density.prepare(loc[None])
+        self.objective = objective_of(guide, self.density, settings)
         values = guide.latents.constrain(loc)[0]
         self.learned = model_parameters(model, values, args, kwargs, without=guide.parameters())
         self.seed = seed
@@ -78,6 +69,7 @@ class VIRun:
         self.fit = self.step = 0  # the restart, and the step in it
         self.first = self.good = self._state()
         self.best: State = {}
+        self.ends: list[State] = []  # of each fit, if there are several
         self.places: list[Place] = []  # of each fit that has ended
         self.convergence = self._unchecked()
         self.rate = settings.learning_rate
@@ -100,6 +92,9 @@ class VIRun:
             bar.close()
         self.history.separation, warning = modes_apart(self.places, self.history.bounds)
         if warning is not None:
+            if not self.learned and self.density.runs.joint.layout.part is None:
+                warning += ": `mixture`, in what fit_vi returns, is a guide of all of them"
+                self.history.mixture = self._mixture()
             warn_caller(warning)
         if self.history.outside > 0:
             warn_caller(
@@ -199,11 +194,25 @@ class VIRun:
             for name in ("elbo", "half_variance", "converged"):
                 setattr(self.history, name, getattr(self.convergence, name))
         self.history.bounds.append(bound)
+        if self.settings.restarts > 1:
+            self.ends.append(self._state())
         self.fit += 1
         self.running, self.done = False, self.fit == self.settings.restarts
         if self.done:
             self._set(self.best)
         self._save()
+
+    def _mixture(self) -> AutoMixture:
+        """Return a mixture of all fits, weighed by their shares of the evidence."""
+        members = []
+        for end in self.ends:
+            self._set(end)
+            members.append(copy.deepcopy(self.guide))
+        self._set(self.best)
+        mixture = AutoMixture(members)
+        self._seed(5)
+        mixture.weigh(self.density.runs.model, *self.args, **self.kwargs)
+        return mixture
 
     def _effective_draws(self, state: State) -> float:
         """Return the effective sample size of a state's draws, 0 if its weights are not usable."""
@@ -235,9 +244,9 @@ class VIRun:
         return {
             "state": self._state(),
             "step": self.clipped_step.state(),
-            "history": vars(self.history),
+            "history": {name: value for name, value in vars(self.history).items() if name != "mixture"},
             "checks": self.convergence.state(),
-            "weights": (self.first, self.best, self.good),
+            "weights": (self.first, self.best, self.good, *self.ends),
             "places": [tuple(place) for place in self.places],
             "progress": tuple(getattr(self, name) for name in PROGRESS),
         }
@@ -259,7 +268,7 @@ class VIRun:
         self.history = VIHistory(**state["history"])
         self.convergence.load(state["checks"])
         self.places = [Place(*(part.to(self.device) for part in place)) for place in state["places"]]
-        self.first, self.best, self.good = (
+        self.first, self.best, self.good, *self.ends = (
             {name: value.to(self.device) for name, value in weights.items()} for weights in state["weights"]
         )
         self._optimizer()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ...loop.schedule import cosine
 from ...loop.settings import check_common, check_integers
+from ..guides.auto_mixture import AutoMixture
 
 __all__ = ["VIHistory", "VISettings"]
 
@@ -27,7 +28,8 @@ class VISettings:
             to the posterior when it is small, is below, and their k̂ is below 0.7. If the model has parameters
             of its own, it stops half way at the earliest, and when the bound no longer rises.
         restarts: independent fits, of which the one with the best bound is kept. The first goes on from the
-            guide as it is; the others start anew, from draws of the prior.
+            guide as it is; the others start anew, from draws of the prior. If they find different modes, the
+            history holds a mixture of all of them.
         path_gradient: whether to hold q's parameters fixed inside log q, which takes the flow's inverse;
             False for flows whose inverse is slow, such as inverse autoregressive ones.
         compile: whether `torch.compile` makes one graph of the flow's part of a step, drawing and scoring, or
@@ -83,6 +85,8 @@ class VIHistory:
         converged: whether the fit that was kept reached the tolerance.
         separation: the largest distance of two restarts' means, in standard deviations; of restarts that fit
             well and whose bounds are within 7 nats of the best. Above 1, a warning tells of different modes.
+        mixture: if the restarts have found different modes, a guide that holds all of them, weighed by their
+            shares of the evidence; None if they have not, or the model has parameters of its own.
         outside: the share of the last 10,000 draws of the fit that was kept at which the model has density
             zero. Above 0, a warning tells of it: the ELBO is −∞.
         seconds: wall-clock time.
@@ -96,6 +100,7 @@ class VIHistory:
     skipped: int = 0
     converged: bool = False
     separation: float = 0.0
+    mixture: AutoMixture | None = None
     outside: float = 0.0
     seconds: float = 0.0
     compile_seconds: float = 0.0
