@@ -69,7 +69,7 @@ def fit_peer(problem: Problem, make: Callable):
     return draw, STEPS
 
 
-def measure(problem: Problem, draw: Callable, draws: int = 100_000) -> dict[str, float]:
+def measure(problem: Problem, draw: Callable, draws: int = 100_000) -> dict:
     layout = AutoFlow(problem.model)
     layout.setup()
     density = LogDensity(problem.model, layout.latents, (), {})
@@ -80,7 +80,7 @@ def measure(problem: Problem, draw: Callable, draws: int = 100_000) -> dict[str,
             weights.append((density(u) - log_q).double())
             values.append(u)
         scalars = problem.scalars(layout.latents.constrain(torch.cat(values))[0])
-    log_weights = torch.cat(weights)
+    log_weights, u = torch.cat(weights), torch.cat(values)
     errors, ratios = [], []
     for name, (mean, spread) in problem.truth.items():
         x = scalars[name].double()
@@ -95,6 +95,7 @@ def measure(problem: Problem, draw: Callable, draws: int = 100_000) -> dict[str,
         "least": min(ratios, default=math.nan),
         "most": max(ratios, default=math.nan),
         "khat": psis(log_weights).khat,
+        "moments": [u.mean(0).tolist(), u.std(0).tolist()],  # of unconstrained vectors
     }
 
 
