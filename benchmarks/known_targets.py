@@ -7,8 +7,8 @@ Sampling", arXiv:2406.07423, as Pyro models: `AutoFlow` under `fit_vi` at its de
 under SVI with as many steps of as many draws (see posteriors.py), NUTS, and the best ELBO of their table 1.
 FOLDER holds, from the UCI repository (CC BY 4.0), ``german.data-numeric`` (Hofmann 1994) and
 ``sonar.all-data`` (Sejnowski & Gorman 1988); without it the other two run. As in their code, German Credit
-has a flat prior. NUTS runs two chains at Pyro's defaults, one after the other in one process. Each result is appended to the
-JSON file at once, and what is there is not run again.
+has a flat prior. NUTS runs two chains at Pyro's defaults, one after the other in one process. Each result is
+appended to the JSON file at once, and what is there is not run again.
 
 The columns: ELBO and log evidence from 100,000 draws, k̂, the largest error of a mean of an unconstrained
 coordinate against NUTS, in standard deviations, and the range of ratios of standard deviations (of NUTS, of
