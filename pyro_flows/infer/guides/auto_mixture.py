@@ -48,7 +48,7 @@ class AutoMixture(NamedGuide):
         ...     x = pyro.sample("x", dist.Normal(0.0, 4.0))
         ...     pyro.sample("y", dist.Normal(x.abs(), 0.1), obs=torch.tensor(3.0))
         >>> guide = pf.infer.AutoMixture([pf.infer.AutoFlow(model) for _ in range(6)])
-        >>> history = pf.infer.fit_vi(model, guide, progress=False, seed=1)
+        >>> history = pf.infer.fit_vi(model, guide, progress=False, seed=3)
         >>> x = guide.sample_posterior(1000)["x"]
         >>> guide.weights.shape, 0.4 < float((x > 0).float().mean()) < 0.6
         (torch.Size([6]), True)
