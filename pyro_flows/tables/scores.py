@@ -64,9 +64,8 @@ class Scores:
         spacing = max(0.25, 1.6 * total**-0.2)
         scores = np.linspace(-outer, outer, 2 + round(2 * outer / spacing))
         knots = np.interp(_ndtr(scores), cumulated, values)
-        # Of knots at one place the first; one place is also where a tail's numbers would overflow.
-        least = max(1e-9 * (knots[-1] - knots[0]), _LEAST * max(1.0, values[-1] - values[0]))
-        keep = np.append(True, np.diff(knots) > least)
+        # Of knots at one place the first.
+        keep = np.append(True, np.diff(knots) > max(1e-9 * (knots[-1] - knots[0]), _LEAST))
         if keep.sum() < 2:  # nearly all values are one
             knots, scores, keep = values[[0, -1]], scores[[0, -1]], np.array([True, True])
         knots, last = knots[keep], scores[-1]
@@ -125,9 +124,12 @@ class Scores:
             beyond, excess = excess > 0, excess.clamp(min=0)
             corner, steepness, xi = self._end(above)
             if xi:
-                scale = 1 / (corner * steepness)
-                grown = (corner**2 + 2 / xi * torch.log1p(xi * excess / scale)).sqrt()
-                grown_slope = -grown.log() - torch.log(scale + xi * excess)
+                # log(1 + ξ (t − t_m) / s), of a quotient that may be too large for a number.
+                log_scale = -math.log(corner) - math.log(steepness)
+                quotient = (excess.clamp(min=1e-300) * xi).log() - log_scale
+                log_growth = torch.nn.functional.softplus(quotient, threshold=50)
+                grown = (corner**2 + 2 / xi * log_growth).sqrt()
+                grown_slope = -grown.log() - log_scale - log_growth
             else:
                 grown, grown_slope = corner + steepness * excess, torch.full_like(z, math.log(steepness))
             z = torch.where(beyond, grown if above else -grown, z)

@@ -61,7 +61,8 @@ class Learner:
         self.compiled = mean.compiled
         self.loss = process.prepare(mean)
         parameters: list[Any] = [p for p in flow.parameters() if p.requires_grad]
-        self.clipped_step = ClippedStep(_optimizer(parameters, settings, loss), clip=settings.clip, halt=True)
+        optimizer = _optimizer(parameters, settings, settings.rate_for(loss, flow.transform))
+        self.clipped_step = ClippedStep(optimizer, clip=settings.clip, halt=True)
         self.average = WeightAverage(parameters, settings.ema)
 
     def prepare(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> float:
@@ -122,9 +123,9 @@ class Learner:
         return torch.autocast(self.process.device.type, torch.bfloat16)
 
 
-def _optimizer(parameters: list[Tensor], settings: Settings, loss: Loss) -> Optimizer:
+def _optimizer(parameters: list[Tensor], settings: Settings, rate: float) -> Optimizer:
     if settings.optimizer is None:
-        return adam(parameters, rate=settings.rate_for(loss), weight_decay=settings.weight_decay)
+        return adam(parameters, rate=rate, weight_decay=settings.weight_decay)
     optimizer = settings.optimizer(parameters)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"expected `optimizer` to return a torch optimiser; got {type(optimizer).__name__}")

@@ -194,7 +194,7 @@ class Run:
         settings = self.settings
         told = identity_of(settings, self.flow.state_dict(), without=("progress", "checkpoint_every"))
         return told | {
-            "learning_rate": settings.rate_for(self.row_loss),
+            "learning_rate": settings.rate_for(self.row_loss, self.flow.transform),
             "schedule": [settings.schedule(i / 4) for i in range(5)],
             "loss": name_of(self.row_loss),
             "training rows": len(self.train),

@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 
 from ..loop.schedule import cosine
 from ..loop.settings import check_common, check_integers
+from ..transform import FlowTransform
+from ..transforms import Chain
 
 __all__ = ["History", "Settings"]
 
@@ -25,7 +27,7 @@ class Settings:
         epochs: passes over the data; None makes about 8,000 steps of it, at least 10 passes.
         batch_size: rows a step, over all processes together; an epoch's last, smaller batch is left out.
         learning_rate: Adam's, multiplied by `schedule`; if None, the one that the loss brings, as
-            `FlowMatching` does, or else 1e-3.
+            `FlowMatching` does, or that all layers bring, as `NeuralODE` does, or else 1e-3.
         schedule: a function of progress in [0, 1].
         weight_decay: λ of decoupled weight decay, θ ← (1 − λ · rate) θ in each step (AdamW; Loshchilov &
             Hutter 2019, arXiv:1711.05101).
@@ -75,11 +77,14 @@ class Settings:
         if self.precision not in ("no", "bf16"):
             raise ValueError(f'expected precision "no" or "bf16"; got {self.precision!r}')
 
-    def rate_for(self, loss: Callable[..., Tensor]) -> float:
-        """Return the learning rate that a loss is trained with."""
+    def rate_for(self, loss: Callable[..., Tensor], transform: FlowTransform) -> float:
+        """Return the learning rate that a transform is trained with by a loss."""
         if self.learning_rate is not None:
             return self.learning_rate
-        rate: float = getattr(loss, "learning_rate", LEARNING_RATE)
+        layers = transform if isinstance(transform, Chain) else [transform]
+        learning = [layer for layer in layers if any(p.requires_grad for p in layer.parameters())]
+        brought = [getattr(layer, "learning_rate", LEARNING_RATE) for layer in learning]
+        rate: float = getattr(loss, "learning_rate", min(brought, default=LEARNING_RATE))
         return rate
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Size, Tensor, nn
@@ -64,6 +64,9 @@ class NeuralODE(FlowTransform):
     """
 
     domain = codomain = constraints.real_vector
+    learning_rate: ClassVar[float] = (
+        5e-3  # of a flow of such layers alone; see `pyro_flows.training.Settings`
+    )
 
     def __init__(
         self,

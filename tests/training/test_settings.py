@@ -111,7 +111,24 @@ def test_a_loss_may_bring_its_learning_rate():
     assert asked == fit(flow(), epochs=2, learning_rate=0.01).train_loss
     told = fit(flow(), epochs=2, loss=FastLoss(), learning_rate=1e-3).train_loss
     assert told == fit(flow(), epochs=2).train_loss != asked
-    assert Settings().rate_for(pf.training.FlowMatching()) == 5e-3
+    ode = pf.ffjord(2, solver=pf.ode.RungeKutta(2))
+    assert Settings().rate_for(pf.training.FlowMatching(), ode) == 5e-3
+    assert Settings(learning_rate=0.1).rate_for(pf.training.FlowMatching(), ode) == 0.1
+
+
+def test_layers_may_bring_a_learning_rate():
+    ode, couplings = pf.ffjord(2, solver=pf.ode.RungeKutta(2)), pf.real_nvp(2, depth=2)
+    fixed = pf.transforms.Permutation(torch.tensor([1, 0]))
+    loss = pf.training.negative_log_likelihood
+    for transform, rate in (
+        (ode, 5e-3),
+        (couplings, 1e-3),
+        (pf.transforms.Chain([ode, fixed]), 5e-3),
+        (pf.transforms.Chain([ode, *couplings]), 1e-3),
+        (fixed, 1e-3),
+    ):
+        assert Settings().rate_for(loss, transform) == rate
+    assert Settings().rate_for(FastLoss(), ode) == 0.01
 
 
 BAD = {

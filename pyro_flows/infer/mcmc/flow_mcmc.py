@@ -75,9 +75,9 @@ def flow_mcmc(
         ...     x = pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         ...     pyro.sample("y", dist.Normal(x.sum(-1), 1.0), obs=torch.tensor(1.0))
         >>> guide = pf.infer.AutoFlow(model)
-        >>> chains = pf.infer.flow_mcmc(model, guide, num_samples=200, progress=False)
+        >>> chains = pf.infer.flow_mcmc(model, guide, num_samples=100, num_chains=32, progress=False)
         >>> chains.samples["x"].shape, chains.converged
-        (torch.Size([128, 200, 2]), True)
+        (torch.Size([32, 100, 2]), True)
     """
     start = time.perf_counter()
     own, kwargs = told_apart(model, MCMCSettings, kwargs, caller="flow_mcmc")
