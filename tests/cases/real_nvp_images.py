@@ -12,6 +12,7 @@ from .case import Case
 
 __all__ = ["CASES"]
 
+LONG = ("placement", "training_on_one_tensor")  # "real-nvp-image" and "glow-context-image" stand for these
 DIVERGES = {"compiled_training": "three such steps on another flow's samples diverge without batch norm"}
 
 
@@ -51,6 +52,7 @@ CASES = {
         (12,),
         (1,),
         outside=DIVERGES,
+        slow=LONG,
     ),
     "real-nvp-image-depth": Case(
         "real_nvp_image",
@@ -66,5 +68,6 @@ CASES = {
         (24,),
         (1, 2, 4),
         outside=DIVERGES,
+        slow=LONG,
     ),
 }

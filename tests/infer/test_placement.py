@@ -1,5 +1,8 @@
 """Steps of `fit_vi` and the scoring of `importance` on the meta device: nothing touches a CPU tensor."""
 
+import copy
+from types import SimpleNamespace
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -9,6 +12,7 @@ import pyro_flows as pf
 from pyro_flows.infer import AutoFlow
 from pyro_flows.infer.guides import start
 from pyro_flows.infer.guides.bound import Bound
+from pyro_flows.infer.guides.mixture_bound import MixtureBound
 from pyro_flows.infer.model.density import LogDensity
 from pyro_flows.loop.clipped_step import ClippedStep
 from pyro_flows.testing.placement import NoCPU
@@ -82,16 +86,29 @@ def test_nor_does_one_under_vmap(monkeypatch):
     _steps(guide, density, True)
 
 
+@pytest.mark.parametrize("path_gradient", [True, False])
+def test_nor_does_one_of_a_mixture(path_gradient, monkeypatch):
+    guide, density = moved(Regression(), FAMILIES["Real NVP"], monkeypatch)
+    other = copy.deepcopy(guide)
+    mixture = SimpleNamespace(guides=[guide, other], log_weights=torch.zeros(2, device=META))
+    _take(MixtureBound(density, mixture, path_gradient=path_gradient), guide, other)
+
+
 def _steps(guide, density, path_gradient):
-    bound = Bound(density, guide.get_transform(), guide.get_base_dist(), path_gradient=path_gradient)
-    step = ClippedStep(AdamAnywhere(guide.parameters()), clip=1.0)
+    _take(Bound(density, guide.get_transform(), guide.get_base_dist(), path_gradient=path_gradient), guide)
+
+
+def _take(bound, *guides):
+    parameters = [p for guide in guides for p in guide.parameters()]
+    step = ClippedStep(AdamAnywhere(parameters), clip=1.0)
     for _ in range(2):
         step.optimizer.zero_grad()
         with NoCPU():
             weights = bound.backward(16)
             step(0.5)
     assert weights.device == step.skipped.device == META
-    assert {p.device for p in guide.parameters()} == {META}
+    assert weights.shape == (32 if len(guides) > 1 else 16,)  # at least 16 of each component
+    assert {p.device for p in parameters} == {META}
 
 
 @pytest.mark.parametrize("model", [Regression, Matrices])
