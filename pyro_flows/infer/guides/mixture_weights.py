@@ -18,6 +18,7 @@ NEGLIGIBLE = 1e-3  # a share of the posterior, or of draws, below which a compon
 BOUND_DRAWS = 1000
 
 SAME = 0.4  # of E[q_j / (q_k + q_j)] at draws of q_k, which is one half of equal densities
+OVERLAPPING = 0.05  # the same
 # The same at draws that are spread wider: Gaussians of one scale touch if they are eight of it apart or less.
 TOUCHING, WIDER = 0.005, 1.5
 OVERLAP_DRAWS = 500
@@ -65,16 +66,20 @@ def _overlaps(
 
 
 @torch.no_grad()
-def connected(components: Mapping[int, FlowDistribution]) -> list[list[int]]:
-    """Return the components in groups, each of those that touch another of the group.
+def connected(components: Mapping[int, FlowDistribution], *, touching: bool = False) -> list[list[int]]:
+    """Return the components in groups, each of those that overlap with another of the group.
 
-    A flow that is trained alone would grow into what its neighbour covers.
+    Args:
+        components: densities q_k of vectors.
+        touching: whether it is enough that they come near: a flow that is trained alone grows into what its
+            neighbour covers.
     """
+    wider, least = (WIDER, TOUCHING) if touching else (1.0, OVERLAPPING)
     group = {k: k for k in components}
     for k, one in components.items():
         others = {j: other for j, other in components.items() if group[j] != group[k]}
-        for j, overlap in _overlaps(one, others, WIDER).items():
-            if overlap >= TOUCHING and group[j] != group[k]:
+        for j, overlap in _overlaps(one, others, wider).items():
+            if overlap >= least and group[j] != group[k]:
                 group = {i: group[k] if g == group[j] else g for i, g in group.items()}
     return [[i for i in components if group[i] == g] for g in dict.fromkeys(group.values())]
 

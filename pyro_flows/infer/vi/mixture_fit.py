@@ -72,7 +72,7 @@ class MixtureFit:
             self._start(k)
         self._seed(0)
         starts = apart(self._posteriors(members), self.density) or {k: [k] for k in members}
-        self._fit(connected(self._posteriors(sorted(starts))))
+        self._fit(connected(self._posteriors(sorted(starts)), touching=True))
         found = self._weigh(list(starts))
         parts = connected(self._posteriors(sorted(found)))
         if apart_so_far := [part for part in parts if not any(set(part) <= done for done in self.together)]:
