@@ -26,9 +26,9 @@ from peers import Model, markdown
 from torch import Tensor, nn
 
 import pyro_flows as pf
-from pyro_flows.transforms.chain import MEMORY
 
 PARTITIONS = {"rows": pf.partitions.Checkerboard, "depth": pf.partitions.CheckerboardDepth}
+MEMORY = ("plain", "checkpointed", "reversible")
 NAMES = ["real-nvp", *(f"{cut}, {memory}" for cut in PARTITIONS for memory in MEMORY)]
 
 

@@ -36,7 +36,7 @@ FAMILIES = {"splines": splines, "affine": affine}
 
 def divergence(
     density: torch.distributions.Distribution, family: str, seed: int, args: argparse.Namespace
-) -> tuple[float, float, pf.Flow, pf.History, float]:
+) -> tuple[float, float, pf.Flow, pf.training.History, float]:
     """Return the KL, two standard errors of it, the flow, its history and the CPU seconds."""
     torch.manual_seed(seed)
     data, test = density.sample((args.rows,)), density.sample((args.test,))
