@@ -34,7 +34,7 @@ PLACE_DRAWS = 2000
 PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
 LOOK_EVERY = 50  # steps; in between nothing is read back from the device
 PROGRESS = ("seed", "fit", "step", "rate", "running", "done")
-VERSION = 4  # of the checkpoint's format
+VERSION = 3  # of the checkpoint's format
 
 State = dict[str, Tensor]
 
@@ -92,7 +92,8 @@ class VIRun:
             bar.close()
         self.history.separation, warning = modes_apart(self.places, self.history.bounds)
         if warning is not None:
-            if not self.learned and self.density.runs.joint.layout.part is None:
+            whole = self.density.runs.joint.layout.part is None and len(self.ends) == s.restarts
+            if whole and not self.learned:
                 warning += ": `mixture`, in what fit_vi returns, is a guide of all of them"
                 self.history.mixture = self._mixture()
             warn_caller(warning)
