@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 from ..loop.schedule import cosine
 from ..loop.settings import check_common, check_integers
 from ..transform import FlowTransform
-from ..transforms import Chain
 
 __all__ = ["History", "Settings"]
 
@@ -81,9 +80,13 @@ class Settings:
         """Return the learning rate that a transform is trained with by a loss."""
         if self.learning_rate is not None:
             return self.learning_rate
-        layers = transform if isinstance(transform, Chain) else [transform]
-        learning = [layer for layer in layers if any(p.requires_grad for p in layer.parameters())]
-        brought = [getattr(layer, "learning_rate", LEARNING_RATE) for layer in learning]
+        bringing = [
+            m for m in transform.modules() if isinstance(m, FlowTransform) and hasattr(m, "learning_rate")
+        ]
+        theirs = {p for layer in bringing for p in layer.parameters()}
+        brought = {layer.learning_rate for layer in bringing}
+        if any(p.requires_grad and p not in theirs for p in transform.parameters()):
+            brought.add(LEARNING_RATE)
         rate: float = getattr(loss, "learning_rate", min(brought, default=LEARNING_RATE))
         return rate
 

@@ -64,9 +64,7 @@ class NeuralODE(FlowTransform):
     """
 
     domain = codomain = constraints.real_vector
-    learning_rate: ClassVar[float] = (
-        5e-3  # of a flow of such layers alone; see `pyro_flows.training.Settings`
-    )
+    learning_rate: ClassVar[float] = 5e-3  # see `pyro_flows.training.Settings`
 
     def __init__(
         self,

@@ -124,6 +124,8 @@ def test_layers_may_bring_a_learning_rate():
         (ode, 5e-3),
         (couplings, 1e-3),
         (pf.transforms.Chain([ode, fixed]), 5e-3),
+        (pf.transforms.Chain([pf.transforms.Chain([ode]), fixed]).inv, 5e-3),
+        (ode.inv, 5e-3),
         (pf.transforms.Chain([ode, *couplings]), 1e-3),
         (fixed, 1e-3),
     ):
