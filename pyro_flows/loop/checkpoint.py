@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Checkpoint", "identity_of", "load", "save"]
+__all__ = ["Checkpoint", "identity_of", "load", "resumed_seed", "save"]
 
 State = dict[str, Any]
 
@@ -96,6 +96,17 @@ def identity_of(settings: Any, weights: Mapping[str, Tensor], *, without: tuple[
 def name_of(function: Any) -> str:
     """Return a function's qualified name, or what else tells it from others."""
     return getattr(function, "__qualname__", repr(function))
+
+
+def resumed_seed(given: int | None, theirs: int, path: str | os.PathLike[str] | None) -> int:
+    """Return the seed of the run that wrote a file.
+
+    Raises:
+        ValueError: if another one is given.
+    """
+    if given not in (None, theirs):
+        raise ValueError(f"{path} is of another run: expected seed {theirs}; got {given}")
+    return theirs
 
 
 class Checkpoint:

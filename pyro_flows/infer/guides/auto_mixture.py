@@ -25,9 +25,10 @@ class AutoMixture(NamedGuide):
     r"""q(u) = Σ_k w_k q_k(u), of several `AutoFlow`: a posterior of several modes, a member for each.
 
     `fit_vi` gives each member a start of its own, the first as it is and the others at draws of the prior,
-    fits those whose starts differ, and then calls `weigh`: the weights w_k are the members' shares of the
-    evidence, and members that have found the same mode as another, or less than a thousandth of the
-    posterior, get the weight zero. Members that are fitted already need `weigh` alone.
+    fits those whose starts differ, together if they come near each other, and then calls `weigh`: the
+    weights w_k are the members' shares of the evidence, and members that have found the same mode as
+    another, or less than a thousandth of the posterior, get the weight zero. Members that are fitted already
+    need `weigh` alone.
 
     It is used as any guide is: for importance weights, verdicts, ArviZ, and `flow_mcmc`. Its density takes
     the inverse of every member; its samples carry no gradient. A mode that no start leads to stays unfound,

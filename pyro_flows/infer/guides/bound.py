@@ -97,7 +97,7 @@ class Bound:
 
     def _shares(self, log_q: Tensor) -> Tensor:
         """Return how much each of a step's draws counts."""
-        return torch.full_like(log_q, 1 / len(log_q)).detach()
+        return torch.full_like(log_q, 1 / len(log_q))
 
     def _drawn(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return u and log q(u)."""

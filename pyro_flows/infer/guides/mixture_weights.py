@@ -12,7 +12,7 @@ from ...flow_distribution import FlowDistribution
 from ..model.density import LogDensity
 from ..weights.psis import psis
 
-__all__ = ["NEGLIGIBLE", "apart", "connected", "share_log_weights"]
+__all__ = ["NEGLIGIBLE", "apart", "check_whole", "connected", "share_log_weights"]
 
 NEGLIGIBLE = 1e-3  # a share of the posterior, or of draws, below which a component is left out
 BOUND_DRAWS = 1000
@@ -40,9 +40,7 @@ def apart(components: Mapping[int, FlowDistribution], density: LogDensity) -> di
     Raises:
         ValueError: if a plate is subsampled.
     """
-    density.prepare(next(iter(components.values())).sample((100,)))
-    if part := density.runs.joint.layout.part:
-        raise ValueError(f"expected a model over all data, to weigh members by their evidence; got {part}")
+    check_whole(density, next(iter(components.values())).sample((100,)))
     bounds = {k: _bound(one, density) for k, one in components.items()}
     kept: dict[int, list[int]] = {}
     for k in sorted(components, key=lambda k: -bounds[k]):
@@ -53,6 +51,13 @@ def apart(components: Mapping[int, FlowDistribution], density: LogDensity) -> di
         alike = most if overlaps.get(most, 0.0) >= SAME else k
         kept.setdefault(alike, []).append(k)
     return kept
+
+
+def check_whole(density: LogDensity, u: Tensor) -> None:
+    """Raise a ValueError if a plate of the model, run at draws near rows of `u`, is subsampled."""
+    density.prepare(u)
+    if part := density.runs.joint.layout.part:
+        raise ValueError(f"expected a model over all data, to weigh members by their evidence; got {part}")
 
 
 def _overlaps(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -14,20 +13,24 @@ import numpy as np
 import torch
 
 from ...flow_distribution import FlowDistribution
+from ...loop.checkpoint import Checkpoint, identity_of, resumed_seed
 from ...loop.clipped_step import NonFiniteLoss
 from ...loop.generators import seed_generators
 from ...loop.warning import warn_caller
 from ..guides.auto_flow import AutoFlow
 from ..guides.auto_mixture import AutoMixture
-from ..guides.mixture_weights import apart, connected
+from ..guides.mixture_weights import apart, check_whole, connected
 from ..model.density import SEEN_A_PART, LogDensity
 from ..weights.psis import psis
 from .convergence import FINAL_DRAWS, MOST_KHAT
+from .model_parameters import model_parameters
 from .modes import Place, modes_apart
 from .vi_run import VIRun
-from .vi_settings import VIHistory, VISettings
+from .vi_settings import MAY_CHANGE, VIHistory, VISettings
 
 __all__ = ["MixtureFit"]
+
+VERSION = 1  # of the format of the file of the starts
 
 
 class MixtureFit:
@@ -40,7 +43,12 @@ class MixtureFit:
         kwargs: keyword arguments of the model.
         settings: how to train each fit.
         seed: of everything random.
-        path: what the names of the fits' checkpoints begin with, if there are to be any.
+        path: what the names of the checkpoints begin with, if there are to be any: one of the starts, and one
+            of each fit.
+
+    Raises:
+        ValueError: if a plate is subsampled, or the model has parameters of its own, which fits would train
+            one after the other.
     """
 
     def __init__(
@@ -56,23 +64,26 @@ class MixtureFit:
         self.model, self.guide, self.args, self.kwargs = model, guide, args, kwargs
         self.settings, self.seed, self.path = settings, seed, path
         self.density = LogDensity(model, guide.latents, args, kwargs)
+        loc = guide.guides[0].whitening.loc
+        check_whole(self.density, loc[None])
+        values = guide.latents.constrain(loc)[0]
+        if learned := model_parameters(model, values, args, kwargs, without=guide.parameters()):
+            raise ValueError(
+                "expected a model without parameters of its own, since each member of a mixture would train "
+                f"them anew; got {', '.join(learned)}"
+            )
+        self.checkpoint = Checkpoint(
+            None if path is None else f"{path}.starts", kind="mixture's starts", version=VERSION, every=0.0
+        )
         self.history = VIHistory()
         self.places: list[Place] = []
         self.together: list[set[int]] = []  # members that have been trained together
 
     def __call__(self) -> VIHistory:
-        """Train, leave the guide with its weights, and return the bounds of the fits and the mixture's.
-
-        Raises:
-            ValueError: if the model has parameters of its own, which fits would train one after the other.
-        """
-        begun = time.perf_counter()
-        history, members = self.history, range(len(self.guide.guides))
-        for k in members:
-            self._start(k)
-        self._seed(0)
-        starts = apart(self._posteriors(members), self.density) or {k: [k] for k in members}
-        self._fit(connected(self._posteriors(sorted(starts)), touching=True))
+        """Train, leave the guide with its weights, and return the bounds of the fits and the mixture's."""
+        history = self.history
+        starts, parts = self._resumed() or self._starts()
+        self._fit(parts)
         found = self._weigh(list(starts))
         parts = connected(self._posteriors(sorted(found)))
         if apart_so_far := [part for part in parts if not any(set(part) <= done for done in self.together)]:
@@ -91,8 +102,33 @@ class MixtureFit:
         history.elbo, history.half_variance = [float(weights.mean())], [float(weights.var() / 2)]
         near = history.half_variance[0] <= self.settings.tolerance
         history.converged = near and psis(weights).khat < MOST_KHAT
-        history.seconds = time.perf_counter() - begun
+        history.seconds = self.checkpoint.seconds
         return history
+
+    def _starts(self) -> tuple[dict[int, list[int]], list[list[int]]]:
+        """Start all members; return those that differ, with those that are like each, and which touch."""
+        members = range(len(self.guide.guides))
+        for k in members:
+            self._start(k)
+        self._seed(0)
+        starts = apart(self._posteriors(members), self.density) or {k: [k] for k in members}
+        parts = connected(self._posteriors(sorted(starts)), touching=True)
+        found = {"seed": self.seed, "starts": starts, "parts": parts, "guide": self.guide.state_dict()}
+        self.checkpoint.save(lambda: found, self._identity)
+        return starts, parts
+
+    def _resumed(self) -> tuple[dict[int, list[int]], list[list[int]]] | None:
+        """Put members where the file's run started them, if there is one, and return what `_starts` did."""
+        state = self.checkpoint.load()
+        if state is None:
+            return None
+        self.checkpoint.resume(state, self._identity())
+        self.seed = resumed_seed(self.settings.seed, state["seed"], self.checkpoint.path)
+        self.guide.load_state_dict(state["guide"])
+        return state["starts"], state["parts"]
+
+    def _identity(self) -> dict[str, Any]:
+        return identity_of(self.settings, self.guide.state_dict(), without=MAY_CHANGE)
 
     def _seed(self, *key: int) -> None:
         seed_generators(self.seed, len(self.guide.guides), *key, device=self.guide.latents.device)
@@ -130,11 +166,6 @@ class MixtureFit:
                 settings = replace(settings, restarts=1)
             path = None if self.path is None else f"{self.path}.{'+'.join(map(str, part))}"
             run = VIRun(self.model, guide, self.args, self.kwargs, settings, own, path)
-            if run.learned:
-                raise ValueError(
-                    "expected a model without parameters of its own, since each member of a mixture would "
-                    f"train them anew; got {', '.join(run.learned)}"
-                )
             self.together.append(set(part))
             self._take(part, run)
 
@@ -147,7 +178,8 @@ class MixtureFit:
             warn_caller(f"member{'s' * (len(part) > 1)} {members} could not be fitted: {error}")
             self.history.bounds.append(-math.inf)
             return
-        self.places.append(run.places[seen.bounds.index(seen.best_bound)])
+        if seen.best_bound > -math.inf:
+            self.places.append(run.places[seen.bounds.index(seen.best_bound)])
         self.history.bounds.append(seen.best_bound)
         self.history.steps += seen.steps
         self.history.skipped += seen.skipped

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...loop.checkpoint import Checkpoint, identity_of
+from ...loop.checkpoint import Checkpoint, identity_of, resumed_seed
 from ...loop.clipped_step import ClippedStep, NonFiniteLoss, adam
 from ...loop.generators import seed_generators
 from ...loop.progress import progress_bar
@@ -25,7 +25,7 @@ from .convergence import Convergence
 from .model_parameters import model_parameters
 from .modes import Place, modes_apart
 from .objective import objective_of
-from .vi_settings import VIHistory, VISettings
+from .vi_settings import MAY_CHANGE, VIHistory, VISettings
 
 __all__ = ["VIRun"]
 
@@ -117,12 +117,13 @@ class VIRun:
         self.convergence = self._unchecked()
         self._set(self.first)
         self._seed(0)
-        if isinstance(self.guide, AutoFlow) and self.fit > 0:
-            self.guide.renew()
-        if isinstance(self.guide, AutoFlow) and not self.guide.initialised:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", SEEN_A_PART)  # told when the run was made
-                self.guide.initialise(*self.args, **self.kwargs)
+        if isinstance(self.guide, AutoFlow):  # a mixture has been started
+            if self.fit > 0:
+                self.guide.renew()
+            if not self.guide.initialised:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", SEEN_A_PART)  # told when the run was made
+                    self.guide.initialise(*self.args, **self.kwargs)
         self.good = self._state()
         self._optimizer()
         self._check()
@@ -235,7 +236,7 @@ class VIRun:
 
     def _identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the one before; its seed may have been drawn."""
-        return identity_of(self.settings, self._state(), without=("progress", "checkpoint_every", "seed"))
+        return identity_of(self.settings, self._state(), without=MAY_CHANGE)
 
     def _save(self) -> None:
         self.history.seconds = self.checkpoint.seconds
@@ -258,11 +259,7 @@ class VIRun:
         if state is None:
             return
         self.checkpoint.resume(state, self._identity())
-        seed = state["progress"][0]
-        if self.settings.seed not in (None, seed):
-            raise ValueError(
-                f"{self.checkpoint.path} is of another run: expected seed {seed}; got {self.settings.seed}"
-            )
+        resumed_seed(self.settings.seed, state["progress"][0], self.checkpoint.path)
         for name, value in zip(PROGRESS, state["progress"], strict=True):
             setattr(self, name, value)
         self._set(state["state"])

@@ -9,7 +9,9 @@ from ...loop.schedule import cosine
 from ...loop.settings import check_common, check_integers
 from ..guides.auto_mixture import AutoMixture
 
-__all__ = ["VIHistory", "VISettings"]
+__all__ = ["MAY_CHANGE", "VIHistory", "VISettings"]
+
+MAY_CHANGE = ("progress", "checkpoint_every", "seed")  # when a run is resumed
 
 
 @dataclass(frozen=True)

@@ -396,3 +396,44 @@ def test_training_together_resumes_with_the_same_bits(tmp_path, monkeypatch, bac
     assert resumed.elbo == history.elbo
     for mine, other in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         assert mine.equal(other)
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_a_stopped_fit_goes_on_with_the_same_guide(tmp_path, monkeypatch, seed):
+    """As in a notebook, where the line is run again: members that were trained a little start as they did."""
+    model = three_in_a_row()
+
+    def run(guide, name, drawn=7):
+        pyro.set_rng_seed(drawn)  # what draws a seed if none is given
+        options = {"checkpoint": tmp_path / name, "checkpoint_every": 0, "tolerance": 0.0}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*found a part of the posterior")
+            return fit_vi(model, guide, steps=200, seed=seed, progress=False, **options)
+
+    def members():
+        pyro.set_rng_seed(3)
+        return AutoMixture([AutoFlow(model, lambda dim: DiagonalScaling(dim)) for _ in range(4)])
+
+    whole, stopped = members(), members()
+    history = run(whole, "whole")
+    step, taken = VIRun._step, []
+
+    def interrupted(self):
+        taken.append(None)
+        if len(taken) == 130:
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(VIRun, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped, "part")
+    monkeypatch.setattr(VIRun, "_step", step)
+    resumed = run(stopped, "part", drawn=8)
+    assert resumed.bounds == history.bounds
+    assert resumed.elbo == history.elbo
+    for mine, other in zip(whole.state_dict().values(), stopped.state_dict().values(), strict=True):
+        assert mine.equal(other)
+    with pytest.raises(ValueError, match="is of another run: expected steps 200; got 100"):
+        fit_vi(
+            model, stopped, steps=100, seed=seed, progress=False, checkpoint=tmp_path / "part", tolerance=0.0
+        )

@@ -57,14 +57,22 @@ def evidence():
     ) - 3 * math.log(10)
 
 
-def test_a_model_with_parameters_or_parts_of_its_data_keeps_the_best_fit():
-    def learning():
-        at = pyro.param("at", torch.tensor(4.0))
-        mixture(at)
+def learning():
+    mixture(pyro.param("at", torch.tensor(4.0)))
 
-    guide = AutoFlow(learning, lambda dim: DiagonalScaling(dim))
+
+def subsampled():
+    mixture()
+    with pyro.plate("rows", 4, subsample_size=2):
+        pyro.sample("y", dist.Normal(0.0, 1.0), obs=torch.zeros(2))
+
+
+@pytest.mark.parametrize("model", [learning, subsampled])
+@pytest.mark.filterwarnings("ignore:the model has seen a part")
+def test_fits_that_cannot_be_weighed_make_no_mixture(model):
+    guide = AutoFlow(model, lambda dim: DiagonalScaling(dim))
     with pytest.warns(UserWarning, match=r"draws miss the rest of the posterior$"):
-        history = fit_vi(learning, guide, restarts=5, steps=40, seed=0, progress=False)
+        history = fit_vi(model, guide, restarts=5, steps=40, seed=0, progress=False)
     assert history.mixture is None
 
 
