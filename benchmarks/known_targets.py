@@ -27,10 +27,9 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
-from many_latents import CHAINS, DRAWS, compared
+from many_latents import compared, nuts
 from posterior_models import Problem
 from posteriors import FLOW, PEERS, run
-from pyro.infer import MCMC, NUTS
 from resumable import kept, told
 
 from pyro_flows.infer import AutoFlow
@@ -124,11 +123,7 @@ def run_nuts(name: str, problem: Problem, seed: int) -> dict:
     pyro.set_rng_seed(seed)
     pyro.clear_param_store()
     start = time.process_time()
-    mcmc = MCMC(NUTS(problem.model), num_samples=DRAWS, warmup_steps=500, disable_progbar=True)
-    chains = []
-    for _ in range(CHAINS):
-        mcmc.run()
-        chains.append(mcmc.get_samples())
+    chains = nuts(problem.model)
     seconds = time.process_time() - start
     layout = AutoFlow(problem.model)
     layout.setup()

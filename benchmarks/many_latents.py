@@ -136,6 +136,16 @@ def compared(found: tuple[Tensor, Tensor], truth: tuple[Tensor, Tensor]) -> dict
     }
 
 
+def nuts(model: Model) -> list[dict[str, Tensor]]:
+    """Return the draws of independent chains at Pyro's defaults."""
+    mcmc = MCMC(NUTS(model), num_samples=DRAWS, warmup_steps=500, disable_progbar=True)
+    chains = []
+    for _ in range(CHAINS):
+        mcmc.run()
+        chains.append(mcmc.get_samples())
+    return chains
+
+
 def run(name: str, kind: str, seed: int) -> dict:
     model = MODELS[name]()
     pyro.set_rng_seed(seed)
@@ -143,11 +153,7 @@ def run(name: str, kind: str, seed: int) -> dict:
     found: dict = {"posterior": name, "kind": kind, "seed": seed}
     start = time.process_time()
     if kind == "NUTS":
-        mcmc = MCMC(NUTS(model), num_samples=DRAWS, warmup_steps=500, disable_progbar=True)
-        chains = []
-        for _ in range(CHAINS):
-            mcmc.run()
-            chains.append(mcmc.get_samples())
+        chains = nuts(model)
         found["seconds"] = time.process_time() - start
         both = moments({site: torch.cat([chain[site] for chain in chains]) for site in chains[0]})
         found["moments"] = [part.tolist() for part in both]
