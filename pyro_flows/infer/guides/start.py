@@ -20,7 +20,10 @@ Density = Callable[[Tensor], Tensor]
 Gaussian = tuple[Tensor, Tensor]  # location and triangular scale, or its diagonal
 
 STEPS = 500
-BATCH = 128  # draws a step
+MANY = 333  # dimensions, above which the last fit takes steps in proportion to them
+BATCH = (
+    128  # draws a step; fewer, at least FEWEST_DRAWS, if they take more than a quarter of the memory at hand
+)
 FEWEST_DRAWS = 16
 # Nats of half the log-weights' variance, below which a Newton step's Gaussian will do, for all or one mode.
 NEAR, NEAR_MODE = 0.05, 3.0
@@ -109,6 +112,11 @@ def _count(wanted: int, together: int) -> int:
     return max(FEWEST_DRAWS, min(wanted, together))
 
 
+def _batch(together: int) -> int:
+    """Return the draws of a step: path gradients near the optimum need few, and a large model's are dear."""
+    return _count(BATCH, together // 4)
+
+
 def simple_gaussians(
     log_density: Density, path: list[Gaussian], start: Tensor, noise: Tensor, *, dense: bool, together: int
 ) -> list[Gaussian]:
@@ -144,7 +152,7 @@ def independent_gaussian(log_density: Density, start: Tensor, *, together: int) 
     Its bound keeps it out of the neck of a funnel, where the density of many latent variables is highest and
     to which Newton steps lead.
     """
-    batch = _count(BATCH, together)
+    batch = _batch(together)
     wide = torch.ones_like(start)
     return fit_gaussian(log_density, start, wide, steps=STEPS, batch=batch, rate=0.1, narrowed=PLAIN_SCALE)
 
@@ -163,7 +171,7 @@ def best_gaussian(log_density: Density, starts: list[Gaussian], *, together: int
         together: how many vectors are evaluated at once.
     """
     loc = starts[0][0]
-    batch = _count(BATCH, together)
+    batch = _batch(together)
     noise = torch.randn(8 * batch, len(loc), dtype=loc.dtype, device=loc.device)
     if len(starts) > 1:
         starts = [fit_gaussian(log_density, *start, steps=STEPS // 5, batch=batch) for start in starts]
@@ -171,4 +179,5 @@ def best_gaussian(log_density: Density, starts: list[Gaussian], *, together: int
     def goodness(candidate: Gaussian) -> float:
         return mean_weight(log_weights(log_density, *candidate, noise, together))
 
-    return fit_gaussian(log_density, *max(starts, key=goodness), steps=STEPS, batch=batch)
+    steps = round(STEPS * max(1.0, len(loc) / MANY))
+    return fit_gaussian(log_density, *max(starts, key=goodness), steps=steps, batch=batch)

@@ -18,6 +18,10 @@ FINAL_DRAWS = 10_000
 MOST_KHAT = 0.7  # above, a few weights of rare draws outweigh what the others say
 NEAR = 5  # tolerances: how near a fit must be to end half way
 FEWEST_STEPS = 400  # of a fit that is near, before it ends
+FEW, MOST_TOLERANCE = (
+    100,
+    6.0,
+)  # dimensions; tolerances, so that being near still means what reports call good
 
 
 class Convergence:
@@ -30,13 +34,17 @@ class Convergence:
     The log-weights tell nothing of the model's own parameters. If there are any, the fit goes through the
     whole first half, and does not count as converged while the bound still rises.
 
+    Many dimensions add up: above 100 the tolerance grows in proportion to them, up to six times.
+
     Args:
         settings: how to train.
         learns: whether parameters of the model are trained too.
+        dim: how many latent dimensions there are.
     """
 
-    def __init__(self, settings: VISettings, *, learns: bool) -> None:
+    def __init__(self, settings: VISettings, *, learns: bool, dim: int = 1) -> None:
         self.settings, self.learns = settings, learns
+        self.tolerance = settings.tolerance * min(max(1.0, dim / FEW), MOST_TOLERANCE)
         self.elbo: list[float] = []
         self.half_variance: list[float] = []
         self.half = settings.half
@@ -50,18 +58,16 @@ class Convergence:
         """Look at log-weights, of which `log_weights` returns as many as it is asked for."""
         weights = log_weights(CHECK_DRAWS)
         half_way = step == self.half
-        tolerance = self.settings.tolerance
-        if float(weights.var() / 2) <= tolerance * (
-            NEAR if half_way else 1
-        ):  # which rare, heavy weights can feign
+        enough = NEAR * self.tolerance if half_way else self.tolerance
+        if float(weights.var() / 2) <= enough:  # which rare, heavy weights can feign
             weights = log_weights(FINAL_DRAWS)
         half_variance = float(weights.var() / 2)
         self.elbo.append(float(weights.mean()))
         self.half_variance.append(half_variance)
         self.converged = (
-            half_variance <= tolerance and psis(weights).khat < MOST_KHAT and not self._rises(step)
+            half_variance <= self.tolerance and psis(weights).khat < MOST_KHAT and not self._rises(step)
         )
-        near = half_variance <= NEAR * tolerance
+        near = half_variance <= NEAR * self.tolerance
         if half_way and not near:
             self.half = self.settings.half
         elif near and not self.learns and 2 * step < self.half:
@@ -69,7 +75,7 @@ class Convergence:
 
     def ends(self, step: int) -> bool:
         """Whether to end the fit."""
-        near = step == self.half and self.half_variance[-1] <= NEAR * self.settings.tolerance
+        near = step == self.half and self.half_variance[-1] <= NEAR * self.tolerance
         return self.converged or (near and not self._rises(step)) or step >= self.settings.steps
 
     def rate(self, step: int) -> float:
@@ -86,7 +92,7 @@ class Convergence:
         since = max(1, self.half // (2 * CHECK_EVERY))  # half of a half, in which the rate is not small yet
         if step < self.half or len(self.elbo) <= since:
             return True
-        return self.elbo[-1] - self.elbo[-1 - since] > NEAR * self.settings.tolerance
+        return self.elbo[-1] - self.elbo[-1 - since] > NEAR * self.tolerance
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs."""

@@ -109,7 +109,7 @@ class VIRun:
         seed_generators(self.seed, self.fit, self.step, use, device=self.device)
 
     def _unchecked(self) -> Convergence:
-        return Convergence(self.settings, learns=bool(self.learned))
+        return Convergence(self.settings, learns=bool(self.learned), dim=self.guide.latents.dim)
 
     def _start(self) -> None:
         """Put the guide where this fit starts: the first as it is, if it is initialised, the others anew."""

@@ -27,8 +27,9 @@ class VISettings:
             1 %; in the second half likewise from half of it.
         clip: bound of the gradient's norm.
         tolerance: nats; a fit stops early when half the variance of the log-weights, about the distance
-            to the posterior when it is small, is below, and their k̂ is below 0.7. If the model has parameters
-            of its own, it stops half way at the earliest, and when the bound no longer rises.
+            to the posterior when it is small, is below, and their k̂ is below 0.7. Above 100 latent dimensions
+            it grows in proportion to them, up to six times. If the model has parameters of its own, a fit
+            stops half way at the earliest, and when the bound no longer rises.
         restarts: independent fits, of which the one with the best bound is kept. The first goes on from the
             guide as it is; the others start anew, from draws of the prior. If they find different modes, the
             history holds a mixture of all of them.

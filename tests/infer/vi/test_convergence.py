@@ -42,6 +42,16 @@ def test_ends_half_way_only_if_it_is_near():
     assert checked([1.0] * 10 + [0.0051] * 11)[1] == 2000
 
 
+def test_many_dimensions_have_a_larger_tolerance_up_to_a_limit():
+    tolerances = [
+        Convergence(VISettings(tolerance=1e-3), learns=False, dim=d).tolerance for d in (1, 100, 250, 9999)
+    ]
+    assert tolerances == pytest.approx([1e-3, 1e-3, 2.5e-3, 6e-3])
+    found = Convergence(VISettings(tolerance=1e-3), learns=False, dim=250)
+    found.check(100, weights(0.0024))
+    assert found.converged
+
+
 def test_a_fit_that_is_near_early_gets_a_short_first_half():
     found, step = checked([1.0, 0.1, 0.1, 0.004, 0.004, 0.003, 0.003])
     assert (found.half, step) == (600, 600)
