@@ -132,6 +132,15 @@ VARIANTS: Mapping[str, Any] = {
     "default": default(),
     "default, bound 2": default(elementwise=pf.elementwise.Affine(2.0)),
     "default, limit 2": default(net=partial(pf.nn.MLP, gain=3.0, spread=1.5, limit=2.0)),
+    "default, limit 8": default(net=partial(pf.nn.MLP, gain=3.0, spread=1.5, limit=8.0)),
+    "default, no limit": default(net=partial(pf.nn.MLP, gain=3.0, spread=1.5)),
+    "default, relu": default(activation=nn.ReLU),
+    "default, relu, spread 2.4": default(
+        activation=nn.ReLU, net=partial(pf.nn.MLP, gain=3.0, spread=2.4, limit=4.0)
+    ),
+    "default, relu, spread 1": default(activation=nn.ReLU, net=partial(pf.nn.MLP, gain=3.0, limit=4.0)),
+    "default, spread 2.4": default(net=partial(pf.nn.MLP, gain=3.0, spread=2.4, limit=4.0)),
+    "default, limit 8, spread 2.4": default(net=partial(pf.nn.MLP, gain=3.0, spread=2.4, limit=8.0)),
     "default, spread 1": default(net=partial(pf.nn.MLP, gain=3.0, limit=4.0)),
     "default, gain 1": default(net=partial(pf.nn.MLP, spread=1.5, limit=4.0)),
     "zuko": lambda dim: build("zuko", dim, 8, (64, 64), seed=None),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .joint import DETERMINISTIC
 
-__all__ = ["Values", "close", "count_of", "filled", "one_of", "stacked"]
+__all__ = ["Values", "close", "count_of", "filled", "in_parts", "one_of", "stacked"]
 
 Values = Mapping[str, Tensor]  # of shape (draws, *site)
 
@@ -23,6 +23,13 @@ def count_of(values: Values) -> int:
 def one_of(values: Values, i: int) -> dict[str, Tensor]:
     """Return the draw of index i."""
     return {name: value[i] for name, value in values.items()}
+
+
+def in_parts(values: Values, most: int) -> list[dict[str, Tensor]]:
+    """Return the draws in parts of about one size, of no more than `most` each."""
+    count = max(1, -(-count_of(values) // most))
+    parts = {name: value.tensor_split(count) for name, value in values.items()}
+    return [{name: part[i] for name, part in parts.items()} for i in range(count)]
 
 
 def stacked(parts: list[Any]) -> Any:

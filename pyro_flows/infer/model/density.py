@@ -104,7 +104,9 @@ class LogDensity:
     def in_parts(self, u: Tensor) -> Tensor:
         """Return what a call does, of as many rows at once as take a bounded part of the memory."""
         self.prepare(u)
-        return torch.cat([self(part) for part in u.split(self.runs.together)])
+        # Parts of one size: of a few rows at the end the model might raise at most, which is an error.
+        parts = u.tensor_split(max(1, -(-len(u) // self.runs.together)))
+        return torch.cat([self(part) for part in parts])
 
     def prepare(self, u: Tensor) -> None:
         """Choose how the model runs at many draws, near rows of `u`, if that has not been done."""

@@ -66,7 +66,7 @@ class Evaluation:
         """The model's log p(y, θ), of shape (draws,), discrete sites summed out."""
         total = torch.zeros_like(self.log_q)
         for part in (*self.log_prior.values(), *self.log_likelihood.values()):
-            total = total + part.double().reshape(len(part), -1).sum(-1)
+            total = total + part.reshape(len(part), -1).sum(-1, dtype=torch.float64)
         return total
 
     @property

@@ -82,7 +82,7 @@ class GuideDraws:
             shape, event_dim = self.layout.values[name], self.layout.event_dims[name]
             values[name] = self.layout.per_draw(site["value"], shape, event_dim, count)
             score = self.layout.per_draw(log_density(site), self.layout.batches[name], 0, count)
-            log_q = log_q + score.double().reshape(count, -1).sum(-1)
+            log_q = log_q + score.reshape(count, -1).sum(-1, dtype=torch.float64)
         return values, log_q
 
     def _alone(self) -> Draws:

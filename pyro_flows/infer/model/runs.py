@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...loop.warning import warn_caller
-from .batches import Values, close, count_of, one_of, stacked
+from .batches import Values, close, count_of, in_parts, one_of, stacked
 from .detaching import detaching, reads_data
 from .given import ModelFailure
 from .guarded import Guarded
@@ -155,8 +155,11 @@ class ModelRuns:
             values = self._known(values)
             if self.how is not None and self.how.way != LOOP:
                 try:
-                    found: dict[str, Tensor] = self._apply(self.how.way, body, values, "different")
-                    return found
+                    drawn = [
+                        self._apply(self.how.way, body, part, "different")
+                        for part in in_parts(values, self.together)
+                    ]
+                    return {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
                 except Exception as error:
                     if isinstance(error, ModelFailure) and isinstance(error.error, NotImplementedError):
                         raise

@@ -85,10 +85,10 @@ def _scored(density: LogDensity, moved: Tensor) -> Tensor | None:
         warnings.simplefilter("ignore")  # that the model raises
         try:
             before = density.failed
-            tried = density(moved[:_TRIED])
+            tried = density.in_parts(moved[:_TRIED])
             if density.failed - before > _TRIED / 10:
                 return None
-            return torch.cat([tried, density(moved[_TRIED:])])
+            return torch.cat([tried, density.in_parts(moved[_TRIED:])])
         except ValueError:  # at most of them
             return None
 
