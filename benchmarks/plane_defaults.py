@@ -151,6 +151,7 @@ VARIANTS: dict[str, dict[str, tuple]] = {
         "nice": (lambda: [pf.nice(2)],),
         "planar": (lambda: [pf.planar(2)],),
         "radial": (lambda: [pf.radial(2)],),
+        "iaf": (lambda: [pf.iaf(2)],),
     },
 }
 

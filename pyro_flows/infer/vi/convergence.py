@@ -10,7 +10,7 @@ from torch import Tensor
 from ..weights.psis import psis
 from .vi_settings import VISettings
 
-__all__ = ["Convergence"]
+__all__ = ["Convergence", "tolerance_of"]
 
 CHECK_EVERY = 100  # steps
 CHECK_DRAWS = 2000
@@ -22,6 +22,11 @@ FEW, MOST_TOLERANCE = (
     100,
     6.0,
 )  # dimensions; tolerances, so that being near still means what reports call good
+
+
+def tolerance_of(settings: VISettings, dim: int) -> float:
+    """Return the nats within which a fit of so many latent dimensions counts as converged."""
+    return settings.tolerance * min(max(1.0, dim / FEW), MOST_TOLERANCE)
 
 
 class Convergence:
@@ -44,7 +49,7 @@ class Convergence:
 
     def __init__(self, settings: VISettings, *, learns: bool, dim: int = 1) -> None:
         self.settings, self.learns = settings, learns
-        self.tolerance = settings.tolerance * min(max(1.0, dim / FEW), MOST_TOLERANCE)
+        self.tolerance = tolerance_of(settings, dim)
         self.elbo: list[float] = []
         self.half_variance: list[float] = []
         self.half = settings.half

@@ -22,7 +22,7 @@ from ..guides.auto_mixture import AutoMixture
 from ..guides.mixture_weights import apart, check_whole, connected
 from ..model.density import SEEN_A_PART, LogDensity
 from ..weights.psis import psis
-from .convergence import FINAL_DRAWS, MOST_KHAT
+from .convergence import FINAL_DRAWS, MOST_KHAT, tolerance_of
 from .model_parameters import model_parameters
 from .modes import Place, modes_apart
 from .vi_run import VIRun
@@ -100,7 +100,7 @@ class MixtureFit:
             u = posterior.sample((FINAL_DRAWS,))
             weights = (self.density.in_parts(u) - posterior.log_prob(u)).double()
         history.elbo, history.half_variance = [float(weights.mean())], [float(weights.var() / 2)]
-        near = history.half_variance[0] <= self.settings.tolerance
+        near = history.half_variance[0] <= tolerance_of(self.settings, u.shape[-1])
         history.converged = near and psis(weights).khat < MOST_KHAT
         history.seconds = self.checkpoint.seconds
         return history
