@@ -72,8 +72,8 @@ def loo(result: Importance, site: str | None = None) -> Loo:
 
     Raises:
         TypeError: if `result` is not of `importance`.
-        ValueError: if there is no such site, it has one observation only, a log-likelihood isn't finite, or
-            no weight is usable.
+        ValueError: if there is no such site, it has one observation only, or so many that their
+            log-likelihoods were not kept, one isn't finite, or no weight is usable.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -113,6 +113,12 @@ def _scores(result: Importance, site: str | None) -> tuple[Tensor, Tensor]:
         site = next(iter(scores))
     if site not in scores:
         raise ValueError(f"expected an observed site of {sorted(scores)}; got {site!r}")
+    if (count := result.evaluation.summed.get(site)) is not None:
+        draws = len(scores[site])
+        raise ValueError(
+            f"expected log-likelihoods of single observations; got their sums, since {count:,} × {draws:,} "
+            f"draws at {site!r} take too much memory: ask importance for fewer draws"
+        )
     found = scores[site].double()
     shape = found.shape[1:]
     mask = result.evaluation.observed_masks.get(site, torch.ones(shape, dtype=torch.bool))

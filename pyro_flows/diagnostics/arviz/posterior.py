@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...infer import Chains, Importance
 from ...infer.model.model_draws import ModelDraws
+from ...loop.warning import warn_caller
 from ..results import as_list
 from .constants import constant_data
 from .container import attributes, check_names, container
@@ -139,11 +140,21 @@ def _groups(
         parts = [get(one) for one in results]
         return {name: how(shaped([part[name] for part in parts]), name, 2, **options) for name in parts[0]}
 
+    if large := {name: size for one in results for name, size in one.evaluation.summed.items()}:
+        told = ", ".join(f"{name} ({size:,} observations)" for name, size in large.items())
+        warn_caller(
+            "log_likelihood and posterior_predictive are left out, since so many draws would take too much "
+            f"memory: {told}. With fewer draws they fit"
+        )
+
+    def likelihoods(one: ModelDraws) -> dict[str, Tensor]:
+        return {name: value for name, value in one.evaluation.log_likelihood.items() if name not in large}
+
     observed = {name: names.observed(value, name, 0) for name, value in first.observed.items()}
     groups: dict[str, dict[str, Variable]] = {
         "posterior": group(lambda one: one.draws | one.discrete, names.variable),
-        "posterior_predictive": group(lambda one: one.predicted, names.observed),
-        "log_likelihood": group(lambda one: one.evaluation.log_likelihood, names.observed, events=False),
+        "posterior_predictive": group(lambda one: {} if large else one.predicted, names.observed),
+        "log_likelihood": group(likelihoods, names.observed, events=False),
         "log_prior": group(lambda one: one.evaluation.log_prior, names.variable, events=False),
         "sample_stats": {name: (SAMPLE, array(shaped(parts))) for name, parts in statistics.items()},
         "observed_data": observed,

@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from ...loop.warning import warn_caller
 from .guide_draws import GuideDraws
 from .joint import DETERMINISTIC, LIKELIHOOD, PRIOR, Scores
 from .layout import Layout
@@ -20,6 +21,7 @@ __all__ = ["Evaluation", "evaluate", "evaluate_at"]
 
 _CHUNK = 1000  # draws that the guide makes together
 _FEWEST = 100  # draws that run through the model together, be it large
+_MOST_KEPT = 2**28  # numbers of one site, 1 GiB in single precision
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Evaluation:
     log_likelihood: dict[str, Tensor]
     """Log-densities of the observations, over the site's batch shape; factors too.
 
-    Observations that depend on a common discrete site which is summed out share one, "y_1, y_2" say.
+    Observations that depend on a common discrete site which is summed out share one, "y_1, y_2" say. Of the
+    sites in `summed` there are only the sums over their observations, of shape (draws,).
     """
     log_q: Tensor
     """Log-density of the guide, of shape (draws,)."""
@@ -58,6 +61,8 @@ class Evaluation:
     """Where the model raised first, and its own words."""
     how: How | None = None
     """How the model ran at many draws, and why."""
+    summed: dict[str, int] = field(default_factory=dict)
+    """Observed sites whose log-densities would take too much memory one by one: how many a draw has."""
     runs: ModelRuns | None = field(default=None, repr=False, compare=False)
     """The model's runs, to score or predict at other draws."""
 
@@ -156,10 +161,17 @@ def evaluate_at(
         if guide is not None:
             _fits(guide, layout)
         together = max(_FEWEST, runs.together)
-        scores = [
-            runs.sites({name: value[done : done + together] for name, value in values.items()})
-            for done in range(0, len(log_q), together)
-        ]
+        scores: list[Scores] = []
+        large: dict[tuple[str, str], int] = {}
+        for done in range(0, len(log_q), together):
+            found = runs.sites({name: value[done : done + together] for name, value in values.items()})
+            large = large or _large(found, len(log_q))
+            scores.append(_without(found, large))
+    if left := [name for group, name in large if group == DETERMINISTIC]:
+        warn_caller(
+            f"deterministic sites are left out, since {len(log_q):,} draws of them would take more than "
+            f"{_MOST_KEPT:,} numbers: {', '.join(left)}"
+        )
     return Evaluation(
         values={name: values[name] for name in layout.latent},
         deterministic=_group(scores, DETERMINISTIC),
@@ -174,8 +186,25 @@ def evaluate_at(
         failed=runs.failed,
         failure=None if runs.failure is None else str(runs.failure),
         how=runs.how,
+        summed={name: size for (group, name), size in large.items() if group == LIKELIHOOD},
         runs=runs,
     )
+
+
+def _large(scores: Scores, draws: int) -> dict[tuple[str, str], int]:
+    """Return the sites of which so many draws would take too much memory, and the elements of each."""
+    sizes = {key: part[0].numel() for key, part in scores.items() if key[0] != PRIOR}
+    return {key: size for key, size in sizes.items() if size * draws > _MOST_KEPT}
+
+
+def _without(scores: Scores, large: Mapping[tuple[str, str], int]) -> Scores:
+    """Return the scores with sums in place of large log-densities, and without large deterministic sites."""
+    found = {key: part for key, part in scores.items() if key not in large}
+    for key in large:
+        if key[0] == LIKELIHOOD:
+            part = scores[key]
+            found[key] = part.reshape(len(part), -1).sum(-1, dtype=torch.float64)
+    return found
 
 
 def _group(scores: list[Scores], group: str) -> dict[str, Tensor]:

@@ -60,6 +60,53 @@ def test_few_draws_run_at_once(asked, ask):
     assert max(counts) <= max(AT_ONCE, runs._LOOKS + 1)  # of a check
 
 
+@pytest.fixture
+def both(monkeypatch):
+    """Return a result with each observation's log-density, and one of the same draws with their sums."""
+    y = torch.randn(ROWS)
+
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.deterministic("square", x**2)
+        with pyro.plate("rows", ROWS):
+            pyro.deterministic("mean", x + torch.zeros(ROWS))
+            pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+
+    def guide():
+        pyro.sample("x", dist.Normal(y.mean(), 0.06))
+
+    def found():
+        pyro.set_rng_seed(0)
+        return pf.infer.importance(model, guide, num_samples=200)
+
+    whole = found()
+    monkeypatch.setattr(evaluation, "_MOST_KEPT", 200 * ROWS - 1)
+    with pytest.warns(UserWarning, match=r"deterministic sites are left out, since 200 draws .*: mean"):
+        return whole, found()
+
+
+def test_many_observations_are_summed_up(both):
+    whole, summed = both
+    assert summed.evaluation.summed == {"y": ROWS}
+    assert summed.evaluation.log_likelihood["y"].shape == (200,)
+    torch.testing.assert_close(summed.log_weights, whole.log_weights)
+    assert sorted(summed.draws) == ["square", "x"]
+    assert pf.diagnostics.report(summed).verdict == pf.diagnostics.report(whole).verdict
+    assert not whole.evaluation.summed
+
+
+def test_what_wants_single_observations_says_that_they_were_too_many(both):
+    whole, summed = both
+    with pytest.raises(ValueError, match="got their sums, since 300 × 200 draws at 'y' take too much memory"):
+        pf.diagnostics.loo(summed)
+    assert pf.diagnostics.loo(whole).pointwise.shape == (ROWS,)
+    with pytest.warns(UserWarning, match=r"left out, since so many draws .*: y \(300 observations\)"):
+        found = pf.diagnostics.to_arviz(summed)
+    names = {name.strip("/") for name in found.groups} if hasattr(found, "children") else {*found.groups()}
+    assert "log_prior" in names
+    assert not names & {"log_likelihood", "posterior_predictive"}
+
+
 def test_parts_are_of_one_size():
     values = {"x": torch.arange(41.0), "y": torch.randn(41, 3)}
     parts = runs.in_parts(values, 20)
