@@ -18,15 +18,14 @@ FINAL_DRAWS = 10_000
 MOST_KHAT = 0.7  # above, a few weights of rare draws outweigh what the others say
 NEAR = 5  # tolerances: how near a fit must be to end half way
 FEWEST_STEPS = 400  # of a fit that is near, before it ends
-FEW, MOST_TOLERANCE = (
-    100,
-    6.0,
-)  # dimensions; tolerances, so that being near still means what reports call good
+HOPEFUL = 100  # tolerances: how near a start must be for a short first half to be tried
+FEW = 50  # dimensions, above which the tolerance grows
+MOST_GROWTH = 6.0  # of the tolerance, so that a fit that is near is still what reports call good
 
 
 def tolerance_of(settings: VISettings, dim: int) -> float:
     """Return the nats within which a fit of so many latent dimensions counts as converged."""
-    return settings.tolerance * min(max(1.0, dim / FEW), MOST_TOLERANCE)
+    return settings.tolerance * min(max(1.0, dim / FEW), MOST_GROWTH)
 
 
 class Convergence:
@@ -34,12 +33,13 @@ class Convergence:
 
     The learning rate comes down in the first half of the steps. A fit that is then within five tolerances
     ends; another goes on through the second half. A fit that is as near as that early on needs no such long
-    first half: it is cut to twice the steps that were taken so far.
+    first half: it is cut to twice the steps that were taken so far, and that of a good start to a few
+    hundred. If the fit is not near at the end of so short a half, the half is doubled.
 
     The log-weights tell nothing of the model's own parameters. If there are any, the fit goes through the
     whole first half, and does not count as converged while the bound still rises.
 
-    Many dimensions add up: above 100 the tolerance grows in proportion to them, up to six times.
+    Many dimensions add up: above 50 the tolerance grows in proportion to them, up to six times.
 
     Args:
         settings: how to train.
@@ -74,9 +74,12 @@ class Convergence:
         )
         near = half_variance <= NEAR * self.tolerance
         if half_way and not near:
-            self.half = self.settings.half
-        elif near and not self.learns and 2 * step < self.half:
-            self.half = min(max(2 * step, FEWEST_STEPS), self.half)
+            self.half = min(2 * self.half, self.settings.half)
+        elif not half_way and not self.learns:
+            if near:
+                self.half = min(max(2 * step, FEWEST_STEPS), self.half)
+            elif step == 0 and half_variance <= HOPEFUL * self.tolerance:
+                self.half = min(FEWEST_STEPS, self.half)
 
     def ends(self, step: int) -> bool:
         """Whether to end the fit."""

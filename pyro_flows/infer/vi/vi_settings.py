@@ -21,13 +21,14 @@ class VISettings:
     Args:
         steps: at most so many steps of Adam after the Gaussian start, for each restart; the second half only
             if half the variance of the log-weights is then above five tolerances. If it is below already
-            after s steps, the first half is cut to 2 s steps, or 400.
+            after s steps, the first half is cut to 2 s steps, or 400; if the start is within a hundred
+            tolerances, to 400, and doubled as long as it does not suffice.
         batch_size: draws a step.
         learning_rate: Adam's, warmed up over 2 % of the first half of the steps, then on a cosine down to
             1 %; in the second half likewise from half of it.
         clip: bound of the gradient's norm.
         tolerance: nats; a fit stops early when half the variance of the log-weights, about the distance
-            to the posterior when it is small, is below, and their k̂ is below 0.7. Above 100 latent dimensions
+            to the posterior when it is small, is below, and their k̂ is below 0.7. Above 50 latent dimensions
             it grows in proportion to them, up to six times. If the model has parameters of its own, a fit
             stops half way at the earliest, and when the bound no longer rises.
         restarts: independent fits, of which the one with the best bound is kept. The first goes on from the

@@ -44,10 +44,10 @@ def test_ends_half_way_only_if_it_is_near():
 
 def test_many_dimensions_have_a_larger_tolerance_up_to_a_limit():
     tolerances = [
-        Convergence(VISettings(tolerance=1e-3), learns=False, dim=d).tolerance for d in (1, 100, 250, 9999)
+        Convergence(VISettings(tolerance=1e-3), learns=False, dim=d).tolerance for d in (1, 50, 125, 9999)
     ]
     assert tolerances == pytest.approx([1e-3, 1e-3, 2.5e-3, 6e-3])
-    found = Convergence(VISettings(tolerance=1e-3), learns=False, dim=250)
+    found = Convergence(VISettings(tolerance=1e-3), learns=False, dim=125)
     found.check(100, weights(0.0024))
     assert found.converged
 
@@ -60,6 +60,17 @@ def test_a_fit_that_is_near_early_gets_a_short_first_half():
     assert checked([1.0, 0.004, 0.004, 0.004, 0.004])[1] == 400
     back, step = checked([1.0, 0.1, 0.1, 0.004, 0.1, 0.1, 0.1, 0.1])  # no longer near when it would end
     assert (back.half, step) == (1000, None)
+
+
+def test_a_good_start_gets_a_short_first_half_that_is_doubled_until_it_suffices():
+    assert checked([0.09] * 4 + [0.004])[1] == 400
+    found, step = checked([0.09] * 8 + [0.004])
+    assert (found.half, step) == (800, 800)
+    assert found.rate(450) > 10 * found.rate(799)
+    found, step = checked([0.09] * 21)
+    assert (found.half, step) == (1000, 2000)
+    assert checked([0.11] * 4 + [0.004], learns=False)[1] is None
+    assert checked([0.09] * 4 + [0.004], learns=True)[1] is None
 
 
 def test_rare_heavy_weights_do_not_feign_convergence():
