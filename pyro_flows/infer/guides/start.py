@@ -21,10 +21,7 @@ Gaussian = tuple[Tensor, Tensor]  # location and triangular scale, or its diagon
 
 STEPS = 500
 MANY = 333  # dimensions, above which the last fit takes steps in proportion to them
-BATCH = (
-    128  # draws a step; fewer, at least FEWEST_DRAWS, if they take more than a quarter of the memory at hand
-)
-FEWEST_DRAWS = 16
+BATCH, FEWEST_DRAWS = 128, 16  # draws a step; fewer if they take more than a quarter of the memory at hand
 # Nats of half the log-weights' variance, below which a Newton step's Gaussian will do, for all or one mode.
 NEAR, NEAR_MODE = 0.05, 3.0
 PLAIN_SCALE = 0.1  # as Pyro's guides have it
