@@ -66,6 +66,12 @@ def ours(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module
     return Model("pyro_flows", flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,)))
 
 
+def ours_plain(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
+    """Ours with the peers' own nets, which read x as it is and have no gain."""
+    flow = pf.Flow(pf.real_nvp(dim, depth=depth, hidden=hidden, activation=activation, net=pf.nn.MLP))
+    return Model("pyro_flows, plain nets", flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,)))
+
+
 def ours_in_pyro(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module]) -> Model:
     """The same transforms in Pyro's own `TransformedDistribution`, built once as Pyro's tutorial does."""
     import pyro.distributions as dist
@@ -152,6 +158,7 @@ def pyro(dim: int, depth: int, hidden: Sequence[int], activation: type[nn.Module
 
 BUILDERS: dict[str, Callable[..., Model]] = {
     "ours": ours,
+    "ours_plain": ours_plain,
     "ours_in_pyro": ours_in_pyro,
     "normflows": normflows,
     "nflows": nflows,
