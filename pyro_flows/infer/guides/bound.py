@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...loop.compiling import Compiled
 from ...transform import FlowTransform
+from ..model.batches import even_parts
 
 __all__ = ["CHUNK", "Bound", "held_fixed"]
 
@@ -81,7 +82,9 @@ class Bound:
                 (-(weights @ shares)).backward()
                 return weights.detach()
             scores, gradients = [], []
-            for part, share in zip(u.detach().split(self.together), shares.split(self.together), strict=True):
+            for part, share in zip(
+                *(even_parts(rows, self.together) for rows in (u.detach(), shares)), strict=True
+            ):
                 part.requires_grad_()
                 score = self.density(part)
                 (-(score @ share)).backward()
@@ -119,7 +122,7 @@ class Bound:
         found = []
         for _ in range(max(1, min(num_samples, MOST_PASSES * self.together) // CHUNK)):
             u, log_q = self.sample_and_log_prob(CHUNK)
-            found.append(torch.cat([self.density(part) for part in u.split(self.together)]) - log_q)
+            found.append(torch.cat([self.density(part) for part in even_parts(u, self.together)]) - log_q)
         return torch.cat(found).double()
 
     def balance(self) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...flow import Flow
 from ...loop.clipped_step import ClippedStep, adam
 from ...loop.schedule import falling
+from ..model.batches import even_parts
 from .bound import Bound
 from .whitening import Whitening
 
@@ -36,7 +37,7 @@ def log_weights(log_density: Density, loc: Tensor, scale: Tensor, noise: Tensor,
     """
     dense = scale.dim() == 2
     u = loc + (noise @ scale.mT if dense else noise * scale)
-    scores = torch.cat([log_density(part) for part in u.split(together)])
+    scores = torch.cat([log_density(part) for part in even_parts(u, together)])
     log_det = torch.linalg.slogdet(scale)[1] if dense else scale.log().sum()
     log_q = -0.5 * noise.square().sum(-1) - log_det - 0.5 * len(loc) * math.log(2 * math.pi)
     return scores - log_q

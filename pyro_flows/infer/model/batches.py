@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .joint import DETERMINISTIC
 
-__all__ = ["Values", "close", "count_of", "filled", "in_parts", "one_of", "stacked"]
+__all__ = ["Values", "close", "count_of", "even_parts", "filled", "in_parts", "one_of", "stacked"]
 
 Values = Mapping[str, Tensor]  # of shape (draws, *site)
 
@@ -25,11 +25,18 @@ def one_of(values: Values, i: int) -> dict[str, Tensor]:
     return {name: value[i] for name, value in values.items()}
 
 
+def even_parts(rows: Tensor, most: int) -> tuple[Tensor, ...]:
+    """Return rows in parts of about one size, of no more than `most` each.
+
+    Of a few rows at the end the model might raise at most, which is an error.
+    """
+    return rows.tensor_split(max(1, -(-len(rows) // most)))
+
+
 def in_parts(values: Values, most: int) -> list[dict[str, Tensor]]:
     """Return the draws in parts of about one size, of no more than `most` each."""
-    count = max(1, -(-count_of(values) // most))
-    parts = {name: value.tensor_split(count) for name, value in values.items()}
-    return [{name: part[i] for name, part in parts.items()} for i in range(count)]
+    parts = zip(*(even_parts(value, most) for value in values.values()), strict=True)
+    return [dict(zip(values, part, strict=True)) for part in parts]
 
 
 def stacked(parts: list[Any]) -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...loop.warning import warn_caller
+from .batches import even_parts
 from .given import trace_at
 from .joint import Joint
 from .latents import Latents
@@ -104,9 +105,7 @@ class LogDensity:
     def in_parts(self, u: Tensor) -> Tensor:
         """Return what a call does, of as many rows at once as take a bounded part of the memory."""
         self.prepare(u)
-        # Parts of one size: of a few rows at the end the model might raise at most, which is an error.
-        parts = u.tensor_split(max(1, -(-len(u) // self.runs.together)))
-        return torch.cat([self(part) for part in parts])
+        return torch.cat([self(part) for part in even_parts(u, self.runs.together)])
 
     def prepare(self, u: Tensor) -> None:
         """Choose how the model runs at many draws, near rows of `u`, if that has not been done."""

@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ...loop.warning import warn_caller
+from .batches import in_parts
 from .guide_draws import GuideDraws
 from .joint import DETERMINISTIC, LIKELIHOOD, PRIOR, Scores
 from .layout import Layout
@@ -160,11 +161,10 @@ def evaluate_at(
         _whole("model", layout)
         if guide is not None:
             _fits(guide, layout)
-        together = max(_FEWEST, runs.together)
         scores: list[Scores] = []
         large: dict[tuple[str, str], int] = {}
-        for done in range(0, len(log_q), together):
-            found = runs.sites({name: value[done : done + together] for name, value in values.items()})
+        for part in in_parts(values, max(_FEWEST, runs.together)):
+            found = runs.sites(part)
             large = large or _large(found, len(log_q))
             scores.append(_without(found, large))
     if left := [name for group, name in large if group == DETERMINISTIC]:

@@ -9,6 +9,8 @@ import pyro_flows as pf
 from pyro_flows.infer.guides import start
 from pyro_flows.infer.model import evaluation, runs
 
+from .test_joint import packed
+
 ROWS, AT_ONCE = 300, 20
 
 
@@ -112,3 +114,25 @@ def test_parts_are_of_one_size():
     parts = runs.in_parts(values, 20)
     assert [len(part["x"]) for part in parts] == [14, 14, 13]
     assert torch.equal(torch.cat([part["y"] for part in parts]), values["y"])
+
+
+def test_the_last_draw_may_fail(monkeypatch):
+    """It is not left alone in a part of its own, of which the model would raise at all draws."""
+    monkeypatch.setattr(runs, "_MOST_ELEMENTS", AT_ONCE)
+    monkeypatch.setattr(evaluation, "_FEWEST", AT_ONCE)
+
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        if bool((x > 5).any()):
+            raise ValueError("too large")
+        pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(0.5))
+
+    x = torch.linspace(-1.0, 1.0, 2 * AT_ONCE + 1)
+    x[-1] = 6.0
+    with pytest.warns(UserWarning, match="raised at 1 of"):
+        found = evaluation.evaluate_at(model, {"x": x}, torch.zeros(len(x), dtype=torch.float64))
+    assert found.failed == 1
+    assert torch.equal(found.log_p.isinf(), x > 5)
+    density = pf.infer.LogDensity(model, packed(model), (), {})
+    with pytest.warns(UserWarning, match="raised at 1 of"):
+        assert torch.equal(density.in_parts(x[:, None]).isinf(), x > 5)
