@@ -49,7 +49,7 @@ def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _fit(options: argparse.Namespace) -> None:
     out, run = Path(options.out), Path(f"{options.out}.run")
-    check_output(options.out)
+    check_output(options.out, inputs=[options.data])
     if run.exists() and not options.resume:
         raise InputError(f"{run}: a run was stopped here: go on with --resume, or remove the file")
     if options.resume and not run.exists():
@@ -130,7 +130,7 @@ def _unnamed(*sides: Sequence[str]) -> bool:
 
 def _score(options: argparse.Namespace) -> None:
     if options.out:
-        check_output(options.out, *OUTPUTS)
+        check_output(options.out, *OUTPUTS, inputs=[options.data, options.model])
     model = Model.load(options.model).table
     sums = torch.zeros(3, dtype=torch.float64)  # of possible rows their count, scores and squares
     rows = 0
@@ -164,7 +164,7 @@ def _score(options: argparse.Namespace) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    check_output(options.out, *OUTPUTS)
+    check_output(options.out, *OUTPUTS, inputs=[options.model, *([options.given] if options.given else [])])
     model = Model.load(options.model).table
     torch.manual_seed(options.seed)
 
@@ -202,7 +202,10 @@ def _is_memory(error: Exception) -> bool:
 def _plot(options: argparse.Namespace) -> None:
     from .. import plotting
 
-    check_output(options.out)
+    out = Path(options.out)
+    pictures = {ending: out.with_stem(out.stem + ending) for ending in ("", "-loss")}
+    for picture in pictures.values():
+        check_output(str(picture), inputs=[options.data, options.model])
     model = Model.load(options.model).table
     torch.manual_seed(options.seed)
     frame = next(_parts(model, options))[model.names][:5000]
@@ -211,10 +214,9 @@ def _plot(options: argparse.Namespace) -> None:
         "": plotting.compare_tables(frame, samples),
         "-loss": plotting.loss_curve(model.history),
     }
-    out = Path(options.out)
     try:
         for ending, figure in figures.items():
-            figure.savefig(out.with_stem(out.stem + ending))
+            figure.savefig(pictures[ending])
     except (OSError, ValueError) as error:
         raise InputError(f"{options.out}: cannot be written: {error}") from error
 

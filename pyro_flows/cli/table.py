@@ -200,8 +200,8 @@ def _place(name: str, names: list[str], path: str) -> int:
     raise InputError(f"{path}: no column {name}; there are {', '.join(names[:20])}")
 
 
-def check_output(path: str, *endings: str) -> None:
-    """Refuse a name that cannot be written to, before any work is done."""
+def check_output(path: str, *endings: str, inputs: Sequence[str] = ()) -> None:
+    """Refuse a name that cannot be written to, or is that of an input, before any work is done."""
     file = Path(path)
     if endings and _ending(file) not in endings:
         raise InputError(f"{path}: expected a name that ends in {', '.join(endings[:-1])} or {endings[-1]}")
@@ -209,6 +209,9 @@ def check_output(path: str, *endings: str) -> None:
         raise InputError(f"{path}: no such folder: {file.parent}")
     if file.is_dir():
         raise InputError(f"{path}: is a folder")
+    for given in inputs:  # one file can have several names
+        if file.exists() and Path(given).exists() and file.samefile(given):
+            raise InputError(f"{path}: is read from: choose another name for --out")
 
 
 def write(path: str, frames: Iterator[pd.DataFrame]) -> None:

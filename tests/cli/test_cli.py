@@ -358,7 +358,7 @@ BAD_INPUT = {
     "wrong ending": (nothing, f"fit bad.txt --out model.pt {FAST}", "bad.txt: no such file"),
     "another format": (
         nothing,
-        f"fit model.pt --out model.pt {FAST}",
+        f"fit model.pt --out other.pt {FAST}",
         "a file that ends in .csv, ",
     ),
     "unknown column": (
@@ -525,6 +525,33 @@ def test_bad_input_ends_in_one_line(make, line, message, folder, capsys):
     assert re.fullmatch(rf"pyro-flows: .*{message}.*\n", said.err), said.err
     assert (folder / "model.pt").read_bytes() == before
     assert not [p for p in folder.iterdir() if p.name.endswith(".tmp") or p.name == "new.pt"]
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (f"fit table.csv --out table.csv {FAST}", "table.csv"),
+        (f"fit table.csv --out link.csv {FAST}", "table.csv"),
+        (f"fit ./table.csv --out {{}}/table.csv {FAST}", "table.csv"),
+        ("score model.pt table.csv --out table.csv", "table.csv"),
+        ("score model.pt table.csv --out link.csv", "table.csv"),
+        ("score model.csv table.csv --out model.csv", "model.csv"),
+        ("sample model.csv --out model.csv", "model.csv"),
+        ("sample model.pt --given table.csv --out table.csv", "table.csv"),
+        ("plot model.png table.csv --out model.png", "model.png"),
+        ("plot plot-loss.png table.csv --out plot.png", "plot-loss.png"),
+    ],
+)
+def test_what_is_read_is_not_written_over(folder, capsys, line, kept):
+    for name in ("model.csv", "model.png", "plot-loss.png"):
+        (folder / name).write_bytes((folder / "model.pt").read_bytes())
+    (folder / "link.csv").symlink_to("table.csv")
+    before = (folder / kept).read_bytes()
+    assert call(line.format(folder)) == 2
+    assert re.fullmatch(
+        "pyro-flows: .*: is read from: choose another name for --out\\n", capsys.readouterr().err
+    )
+    assert (folder / kept).read_bytes() == before
 
 
 BAD_CALLS = {
