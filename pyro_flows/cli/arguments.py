@@ -54,6 +54,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command.add_argument("model", metavar="MODEL.pt")
     command.add_argument("--number", "-n", type=_positive, help="how many (1000)")
     command.add_argument("--given", metavar="DATA", help="the context instead, for one row each")
+    _add_header(command)
     command.add_argument("--seed", type=_seed, default=0)
     command.add_argument("--out", required=True, metavar="SAMPLES.csv")
 
@@ -81,6 +82,15 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--columns", type=_names, help="names or numbers, such as a,b,3; all if not given")
     command.add_argument("--key", help="which array of an .npz file")
     command.add_argument("--rows", type=_positive, help="read so many rows at most")
+    _add_header(command)
+
+
+def _add_header(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first line of a text file holds names; guessed, and told if not sure",
+    )
 
 
 def _add_kinds(command: argparse.ArgumentParser) -> None:

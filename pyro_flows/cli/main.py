@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,14 +14,20 @@ import torch
 from .. import tables
 from ..training import NonFiniteLoss
 from .arguments import parse
+from .choice import Choice
 from .errors import InputError
+from .lines import is_first
 from .model import Model, family
-from .table import OUTPUTS, ROWS_AT_ONCE, check_output, read, read_in_parts, write
+from .output import OUTPUTS, check_output, write
+from .table import ROWS_AT_ONCE, Table
+from .text import Known
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["main"]
+
+NUMBERS = ("real", "positive", "fraction", "integer", "ordinal")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,9 +64,13 @@ def _fit(options: argparse.Namespace) -> None:
     given = {"depth": options.depth, "hidden": options.hidden and list(options.hidden)}
     architecture = {name: value for name, value in given.items() if value is not None}
     make = family(options.flow, architecture)
-    frame = read(
-        options.data, **_choice(options), drop=options.drop, texts=options.kinds.get("categorical", ())
+    known = Known(
+        header=options.header,
+        texts=frozenset(options.kinds.get("categorical", ())),
+        numbers=frozenset(name for kind in NUMBERS for name in options.kinds.get(kind, ())),
     )
+    table = Table(options.data, Choice(options.columns, options.drop), known, options.key, options.rows)
+    frame = table.read()
     kinds = {name: kind for kind, names in options.kinds.items() for name in names}
     torch.manual_seed(options.seed)
     try:
@@ -71,7 +80,7 @@ def _fit(options: argparse.Namespace) -> None:
             kinds=kinds,
             context=options.context,
             checkpoint=run,
-            on_schema=print if _is_first() else None,
+            on_schema=print if is_first() else None,
             epochs=options.epochs,
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
@@ -88,9 +97,9 @@ def _fit(options: argparse.Namespace) -> None:
     except (ValueError, TypeError, OSError) as error:
         text = str(error).splitlines()[0]
         raise InputError(text if str(run) in text else f"{options.data}: {text}") from error
-    if not _is_first():
+    if not is_first():
         return
-    Model(options.flow, architecture, model).save(options.out)
+    Model(options.flow, architecture, model, list(frame.columns), sorted(table.commas)).save(options.out)
     run.unlink(missing_ok=True)
     history = model.history
     compiling = f", {history.compile_seconds:.0f} of them compiling" if options.compile else ""
@@ -101,37 +110,26 @@ def _fit(options: argparse.Namespace) -> None:
     )
 
 
-def _is_first() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _choice(options: argparse.Namespace) -> dict[str, Any]:
-    return {"key": options.key, "columns": options.columns, "rows": options.rows}
-
-
-def _parts(model: tables.TableFlow, options: argparse.Namespace) -> Iterator[pd.DataFrame]:
-    """Yield the rows to be scored, with the model's columns."""
-    names = model.names
-    for frame in read_in_parts(options.data, **_choice(options), texts=model.texts, at_once=ROWS_AT_ONCE):
-        if not set(names) <= set(frame.columns):
-            if len(frame.columns) != len(names) or not (options.columns or _unnamed(frame.columns, names)):
-                absent = [name for name in names if name not in frame.columns]
-                raise InputError(
-                    f"{options.data}: no column {absent[0]}; the model has {', '.join(names[:20])}"
-                )
-            frame.columns = names
-        yield frame
-
-
-def _unnamed(*sides: Sequence[str]) -> bool:
-    """Whether one table has only numbers for names, as arrays do."""
-    return any(list(names) == [str(i) for i in range(len(names))] for names in sides)
+def _table(path: str, model: Model, names: Sequence[str], options: argparse.Namespace) -> Table:
+    """Return a file's table with columns of the model of these names."""
+    known = Known(
+        header=options.header,
+        texts=frozenset(model.table.texts),
+        numbers=frozenset(model.table.names) - frozenset(model.table.texts),
+        commas=frozenset(model.commas),
+    )
+    ordered = [name for name in model.columns or model.table.names if name in names]
+    in_order = bool(model.columns) or model.table.context is None
+    columns = getattr(options, "columns", None)  # `sample` has no such options
+    choice = Choice(columns, model=ordered, in_order=in_order)
+    return Table(path, choice, known, getattr(options, "key", None), getattr(options, "rows", None))
 
 
 def _score(options: argparse.Namespace) -> None:
     if options.out:
         check_output(options.out, *OUTPUTS, inputs=[options.data, options.model])
-    model = Model.load(options.model).table
+    saved = Model.load(options.model)
+    model = saved.table
     sums = torch.zeros(3, dtype=torch.float64)  # of possible rows their count, scores and squares
     rows = 0
 
@@ -140,7 +138,7 @@ def _score(options: argparse.Namespace) -> None:
         import pandas as pd
 
         nonlocal rows
-        for frame in _parts(model, options):
+        for frame in _table(options.data, saved, model.names, options).parts(ROWS_AT_ONCE):
             try:
                 scores = model.log_prob(frame, num_samples=options.draws, seed=rows)
             except (ValueError, TypeError) as error:
@@ -165,7 +163,8 @@ def _score(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     check_output(options.out, *OUTPUTS, inputs=[options.model, *([options.given] if options.given else [])])
-    model = Model.load(options.model).table
+    saved = Model.load(options.model)
+    model = saved.table
     torch.manual_seed(options.seed)
 
     if (model.context is None) != (options.given is None) or (options.given and options.number):
@@ -174,8 +173,9 @@ def _sample(options: argparse.Namespace) -> None:
 
     def drawn() -> Iterator[pd.DataFrame]:
         """Yield some rows at a time."""
-        if options.given:
-            for frame in read_in_parts(options.given, texts=model.texts, at_once=ROWS_AT_ONCE):
+        if options.given and model.context is not None:
+            given = _table(options.given, saved, model.context.names, options)
+            for frame in given.parts(ROWS_AT_ONCE):
                 try:
                     yield model.sample(given=frame)
                 except (ValueError, TypeError) as error:
@@ -206,9 +206,10 @@ def _plot(options: argparse.Namespace) -> None:
     pictures = {ending: out.with_stem(out.stem + ending) for ending in ("", "-loss")}
     for picture in pictures.values():
         check_output(str(picture), inputs=[options.data, options.model])
-    model = Model.load(options.model).table
+    saved = Model.load(options.model)
+    model = saved.table
     torch.manual_seed(options.seed)
-    frame = next(_parts(model, options))[model.names][:5000]
+    frame = next(_table(options.data, saved, model.names, options).parts(ROWS_AT_ONCE))[model.names][:5000]
     samples = model.sample(len(frame)) if model.context is None else model.sample(given=frame)
     figures = {
         "": plotting.compare_tables(frame, samples),

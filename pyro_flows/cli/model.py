@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -39,15 +39,25 @@ def family(name: str, options: dict[str, Any]) -> tables.Family:
 
 @dataclass
 class Model:
-    """A family by its name, its options, and the table's flow itself."""
+    """A family by its name, its options, the table's flow itself, and how its file was read.
+
+    Args:
+        family: its name.
+        options: its own.
+        table: the flow.
+        columns: all of the table, in the order of its file; none in files from before this was kept.
+        commas: those which had decimal commas.
+    """
 
     family: str
     options: dict[str, Any]
     table: tables.TableFlow
+    columns: list[str] = field(default_factory=list)
+    commas: list[str] = field(default_factory=list)
 
     def save(self, path: str) -> None:
         """Write the file, whole or not at all."""
-        state = {"family": self.family, "options": self.options, "table": self.table.state()}
+        state = {**vars(self), "table": self.table.state()}
         try:
             checkpoint.save(state, path, kind="model", version=VERSION)
         except OSError as error:
@@ -65,7 +75,8 @@ class Model:
             name, options = state["family"], state["options"]
             if name not in FAMILIES:
                 raise ValueError(f"no flow is called {name}")
-            return cls(name, options, tables.TableFlow.of_state(state["table"], family(name, options)))
+            table = tables.TableFlow.of_state(state["table"], family(name, options))
+            return cls(name, options, table, state.get("columns", []), state.get("commas", []))
         except RuntimeError as error:
             raise InputError(f"{path}: not a model of ours: weights of another shape") from error
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

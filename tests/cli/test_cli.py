@@ -124,10 +124,10 @@ def test_columns_are_chosen_by_name_or_number(folder, capsys):
 
 
 def test_a_table_without_a_header_keeps_its_first_row(folder):
-    from pyro_flows.cli.table import read
+    from pyro_flows.cli.table import Table
 
     (folder / "bare.csv").write_text("1.5,1.5,3\n4,5,6\n")
-    table = read("bare.csv")
+    table = Table("bare.csv").read()
     assert table.to_numpy().tolist() == [[1.5, 1.5, 3], [4, 5, 6]]
     assert list(table.columns) == ["0", "1", "2"]
 
@@ -310,8 +310,21 @@ BAD_INPUT = {
         FIT,
         "bad.csv: not a readable table",
     ),
-    "ragged rows": (text("a,b\n1,2\n1,2,3\n"), FIT, "bad.csv: not a readable table"),
-    "rows longer than the header": (text("a,b\n" + "1,2,3\n" * 60), FIT, "bad.csv: not a readable table"),
+    "ragged rows": (
+        text("a,b\n1,2\n1,2,3\n"),
+        FIT,
+        "bad.csv: row 2 has 3 cells, and the first line 2",
+    ),
+    "rows longer than the header": (
+        text("a,b\n" + "1,2,3\n" * 60),
+        FIT,
+        "bad.csv: row 1 has 3 cells, and the first line 2",
+    ),
+    "a row cut short": (
+        text("a,b,c\n" + "1,2,3\n" * 60 + "1,2\n"),
+        FIT,
+        "bad.csv: row 61 has 2 cells, and the first line 3",
+    ),
     "infinity": (table(put(slice(3, 5), 0, np.inf)), FIT, "bad.csv: column a: row 4 holds an infinity"),
     "one column for couplings": (
         table(nothing, width=1),
