@@ -62,7 +62,7 @@ class Layout:
         body = list(dropwhile(_is_comment, lines)) or lines
         separator = separator or _separator(body)
         first, *rows = (row for row in _split(lines, separator) if row)
-        if _is_comment(first[0]) and len(first) != len(next(_split(body, separator))):
+        if _is_comment(first[0]) and _is_table(list(_split(body, separator)), len(first)):
             raise InputError(f"{file}: line {skipped + 1} begins with #: remove comments before the table")
         if len(first) == 1 and _is_spaced(lines):
             raise InputError(f"{file}: cells are separated by spaces: expected tabs, semicolons, commas or |")
@@ -123,6 +123,13 @@ def _separator(lines: Sequence[str]) -> str:
 
 def _is_comment(line: str) -> bool:
     return line.startswith("#")
+
+
+def _is_table(rows: Sequence[list[str]], width: int) -> bool:
+    """Whether lines are a table without the comments before, which have so many cells."""
+    even = [row for row in rows if len(row) == len(rows[0])]
+    named = any(look_of(cell) == "text" for cell in rows[0])
+    return len(rows[0]) != width or (named and has_header(rows[0], even[1:], quoted=False)[0])
 
 
 def _is_spaced(lines: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ NUMBERS = ("real", "positive", "fraction", "integer", "ordinal")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, or 2 after one line that says what is wrong."""
     options = parse(arguments)
+    csv.field_size_limit(2**31 - 1)  # a long cell is no obstacle
     commands = {"fit": _fit, "score": _score, "sample": _sample, "plot": _plot, "demo": _demo}
     try:
         with warnings.catch_warnings():

@@ -177,6 +177,10 @@ REFUSED = {
         "# by X\n# on Y, Z\na,b\n1,2\n",
         "line 1 begins with #: remove comments before the table",
     ),
+    "a comment that could be a header": (
+        "# by X, today\na,b\n1,2\n",
+        "line 1 begins with #: remove comments before the table",
+    ),
     "spaces": (
         "a b c\n1 2 3\n4 5 6\n",
         "cells are separated by spaces: expected tabs, semicolons, commas or |",

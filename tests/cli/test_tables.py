@@ -327,6 +327,12 @@ def test_scores_stay_beside_their_lines(tmp_path, monkeypatch):
     np.testing.assert_allclose(scores[gaps].mean(), np.log(gaps.mean()), atol=0.5)
 
 
+def test_long_cells_are_no_obstacle(folder):
+    frame = mixed().assign(outline="POLYGON " * 20_000)
+    frame.to_csv("long.csv", index=False)
+    assert call("score model.pt long.csv --rows 3") == 0
+
+
 def test_header_can_be_said(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     counts = np.random.default_rng(0).poisson(30, size=(60, 2))
