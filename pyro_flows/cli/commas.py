@@ -62,7 +62,7 @@ def with_points(frame: pd.DataFrame, layout: Layout, texts: Set[str], known: Set
         if name not in known:
             tell(
                 f"{layout.file}: column {name}: {shown!r} is taken for {shown.replace(',', '.')}: "
-                f"--categorical {name} takes texts"
+                f"a fit with --categorical {name} keeps texts"
             )
     for name in (*found, *unsure):
         frame[name] = frame[name].astype(object).str.strip().str.replace(",", ".").astype(float)

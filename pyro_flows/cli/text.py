@@ -115,7 +115,7 @@ def _dtype(name: str, digits: Digits, known: Known, file: Path) -> Any:
     if digits.whole and digits.padded and name not in known.numbers:
         tell(
             f"{file}: column {name}: {digits.padded!r} begins with 0: taken for texts: "
-            f"--integer {name} takes numbers"
+            f"a fit with --integer {name} makes numbers of them"
         )
         return str
     if digits.whole and digits.gaps and 2**53 < digits.largest < 2**63:
