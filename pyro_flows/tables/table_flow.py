@@ -140,12 +140,15 @@ class TableFlow:
                 "a count" if self.context is None else f"rows of {', '.join(self.context.names)} as given"
             )
             raise ValueError(f"expected {needed}; got count={count}, given={type(given).__name__}")
+        import pandas as pd
+
         like = next(self.flow.parameters())
         with torch.no_grad():
             if given is None or self.context is None:
                 return self.schema.decode(self.flow().sample((count,)).cpu())
             drawn = self.schema.decode(self.flow(self.context.features(given).to(like)).sample().cpu())
-        return self.context.select(given).join(drawn.set_index(given.index))
+        # Side by side, not joined by the index: that may have copies.
+        return pd.concat([self.context.select(given), drawn.set_axis(given.index)], axis=1)
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors, for `torch.load(weights_only=True)`."""

@@ -229,6 +229,20 @@ def test_a_conditional_table_learns_from_its_context():
         model.log_prob(frame.assign(colour="violet"))
 
 
+@pytest.mark.parametrize("index", [[3, 3, 7, 3, 9, 7], [math.nan] * 6, [("a", 1)] * 4 + [("b", 2)] * 2])
+def test_each_given_row_gets_one_new_row_whatever_its_index(index):
+    frame = pd.DataFrame({"c": [*"ab"] * 50, "y": np.random.default_rng(0).normal(size=100)})
+    model = pf.tables.fit(frame, context=["c"], epochs=1, progress=False)
+    given = pd.DataFrame({"c": [*"aabbab"]})
+    torch.manual_seed(0)
+    wanted = model.sample(given=given)
+    given.index = pd.MultiIndex.from_tuples(index) if isinstance(index[0], tuple) else pd.Index(index)
+    torch.manual_seed(0)
+    drawn = model.sample(given=given)
+    pd.testing.assert_frame_equal(drawn, wanted.set_axis(given.index))
+    assert model.sample(given=given[:0]).shape == (0, 2)
+
+
 def test_conditional_densities_integrate_to_one():
     g = np.random.default_rng(0)
     frame = pd.DataFrame({"y": g.normal(size=100), "c": g.choice(["a", "b"], size=100)})
