@@ -87,10 +87,12 @@ class Column:
         Cells that cannot occur have a log-probability of −∞.
 
         Raises:
-            TypeError: if the cells are texts instead of numbers, or the like.
+            TypeError: if the cells are texts or Booleans instead of numbers, or the like.
         """
         values, missing = plain(tidy(series), self.kind.unit)
         self._check(values, missing)
+        if self.body is not None and values.dtype == object:  # categories that are numbers
+            values = np.where(missing, 0, values).astype(np.float64)
         where = _places(values, missing, self.values)
         interval = torch.from_numpy(where + ((where >= self.place) & (self.body is not None))).clamp(min=0)
         lower, upper = self.edges[interval], self.edges[interval + 1]
@@ -160,13 +162,28 @@ class Column:
         return cls(**{**state, "kind": Kind(**state["kind"]), "body": body})
 
     def _check(self, values: Array, missing: Array) -> None:
-        known = [v for v in self.values if v is not None]
-        texts = bool(known) and isinstance(known[0], str | bool)
-        if missing.all() or (not known and self.body is None):
+        """Raise if the cells are of other sorts than the column's; one of them is too many for numbers."""
+        sorts = {_sort(value) for value in self.values if value is not None}
+        if self.body is not None:
+            sorts.add("numbers")
+        known = np.flatnonzero(~missing)
+        if not len(known) or not sorts:
             return
-        if (values.dtype == object) != texts:
-            wanted, got = ("texts", "numbers") if texts else ("numbers", "texts")
-            raise TypeError(f"column {self.name}: expected {wanted}; got {got}")
+        if values.dtype == object:
+            strange = np.array([_sort(value) not in sorts for value in values[known]])
+        else:
+            strange = np.full(len(known), "numbers" not in sorts)
+        if strange.all() or (strange.any() and self.body is not None):
+            row = known[strange.argmax()]
+            where = "" if strange.all() else f" in row {row + 1}"
+            wanted = " or ".join(sorted(sorts))
+            raise TypeError(f"column {self.name}: expected {wanted}; got {_sort(values[row])}{where}")
+
+
+def _sort(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "Booleans"
+    return "texts" if isinstance(value, str) else "numbers"
 
 
 def _places(values: Array, missing: Array, listed: list[Any]) -> Array:

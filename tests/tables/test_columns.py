@@ -64,6 +64,9 @@ COLUMNS = {
     "constant number": ("ordinal", pd.Series([2.5] * COUNT)),
     "constant text": ("categorical", pd.Series(["x"] * COUNT)),
     "nothing but gaps": ("ordinal", pd.Series([np.nan] * COUNT)),
+    "numbers and texts": ("categorical", pd.Series([1, 2.5, "A3", 7] * (COUNT // 4))),
+    "numbers, texts and gaps": ("categorical", pd.Series([1, None, "A3", True] * (COUNT // 4), dtype=object)),
+    "categories of both": ("categorical", pd.Series(pd.Categorical([1, 2, "A3", 7] * (COUNT // 4)))),
 }
 
 
@@ -241,6 +244,40 @@ BAD = {
 def test_columns_that_cannot_be_modelled(series, kind, error, message):
     with pytest.raises(error, match=message):
         column_of(series, kind)
+
+
+MIXED = pd.Series([1, 2, "A3", "A3"] * 100)
+BOOLEANS, REALS = pd.Series([True, False] * 200), pd.Series(np.arange(400) / 7)
+OTHER_SORTS = {
+    "Booleans as numbers": (BOOLEANS, BOOLEANS.astype(int), "expected Booleans; got numbers$"),
+    "numbers as Booleans": (BOOLEANS.astype(int), BOOLEANS, "expected numbers; got Booleans$"),
+    "texts as Booleans": (BOOLEANS.astype(str), BOOLEANS, "expected texts; got Booleans$"),
+    "mixed as Booleans": (MIXED, BOOLEANS, "expected numbers or texts; got Booleans$"),
+    "reals with a text": (REALS, REALS.astype(object).replace({2 / 7: "two"}), "numbers; got texts in row 3$"),
+    "reals with a text after a gap": (REALS, pd.Series([None, 1.5, "x"]), "numbers; got texts in row 3$"),
+}
+
+
+@pytest.mark.parametrize(("fitted", "given", "message"), OTHER_SORTS.values(), ids=OTHER_SORTS)
+def test_cells_of_another_sort_are_refused(fitted, given, message):
+    with pytest.raises(TypeError, match=f"column c: .*{message}"):
+        column_of(fitted).encode(given.rename("c"))
+
+
+@pytest.mark.parametrize("kind", [None, "categorical"])
+def test_numbers_and_texts_in_one_column_are_categories(kind):
+    column = column_of(MIXED, kind)
+    wanted = torch.tensor([100.5, 100.5, 200.5], dtype=torch.float64).log() - math.log(401.5)
+    torch.testing.assert_close(column.encode(pd.Series([1, 2, "A3"]))[2], wanted)
+    torch.testing.assert_close(column.encode(pd.Series([2, 1]))[2], wanted[:2])  # a batch without texts
+    assert column.encode(pd.Series([3, "A3", "1"]))[2].isneginf().tolist() == [True, False, True]
+
+
+def test_categories_that_are_numbers_may_be_scored_as_numbers():
+    cells = pd.Series(pd.Categorical([1.5, 2.5], pd.Index([1.5, 2.5], dtype=object)))
+    column = column_of(REALS)
+    for found, wanted in zip(column.encode(cells), column.encode(pd.Series([1.5, 2.5])), strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_zeros_and_ones_are_levels_however_few_rows_there_are():
