@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from . import tables
 from ._arrays import as_tensor
 from .flow import Flow
+from .tables.frame import check_frame
 from .training import History, fit
 
 if TYPE_CHECKING:
@@ -135,6 +136,9 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """Return log p of each row in nats, of shape (rows,).
 
         A row of a table with a cell that cannot occur, such as a category never seen, has −∞.
+
+        Raises:
+            TypeError, ValueError: if rows have other columns, or a table's are no data frame.
         """
         X = self._checked(X)
         if self._is_table:
@@ -166,6 +170,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
     def _checked(self, X: Rows) -> Rows:
         check_is_fitted(self)
         if self._is_table:
+            check_frame(X)
             return validate_data(self, X, reset=False, skip_check_array=True)
         return validate_data(self, X, dtype=np.float64, reset=False)
 

@@ -94,6 +94,13 @@ def test_tables():
         assert model.score_samples(frame)[0] == -np.inf
 
 
+@pytest.mark.parametrize("convert", [pd.DataFrame.to_numpy, lambda f: f["size"], lambda f: f.values.tolist()])
+def test_a_table_is_scored_by_data_frames(convert):
+    model, given = quick(epochs=1).fit(mixed()), convert(mixed())
+    with pytest.raises(TypeError, match=r"expected a table as a pandas\.DataFrame; got "):
+        model.score_samples(given)
+
+
 def test_kinds_make_a_table_of_numbers():
     frame = mixed()[["size", "children"]]
     assert isinstance(quick().fit(frame).flow_, pf.Flow)

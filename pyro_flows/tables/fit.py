@@ -15,6 +15,7 @@ from ..families import nsf
 from ..training import fit as fit_flow
 from ..transform import FlowTransform
 from .copula import start_at_correlations
+from .frame import Label, check_frame, name_of, named_kinds, names_of
 from .schema import Schema
 from .singular import warn_of_no_density
 from .table_flow import Family, TableFlow
@@ -60,8 +61,8 @@ def fit(
     frame: pd.DataFrame,
     *,
     family: Family = column_by_column,
-    kinds: Mapping[str, str] | None = None,
-    context: Sequence[str] = (),
+    kinds: Mapping[Label, str] | None = None,
+    context: Label | Sequence[Label] = (),
     weights: Any = None,
     validation: float = 0.1,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -80,7 +81,7 @@ def fit(
         family: gives a transform of vectors when called with their length: `pyro_flows.maf`, say; by default
             `column_by_column`.
         kinds: kinds of columns that are not to be inferred, such as {"zip": "categorical"}: see `Kind`.
-        context: columns that rows are given: the flow is one of the other columns, p(row | context).
+        context: the column or columns that rows are given: the flow is one of the others, p(row | context).
         weights: a number ≥ 0 for each row, which says how often it counts.
         validation: the fraction of rows held out.
         checkpoint: as for `pyro_flows.fit`.
@@ -92,7 +93,8 @@ def fit(
 
     Raises:
         NonFiniteLoss: as `pyro_flows.fit`.
-        TypeError, ValueError: if a column cannot be modelled, none varies, or an argument is out of range.
+        TypeError, ValueError: if it is no data frame, a column cannot be modelled, none varies, or an
+            argument is out of range.
 
     Example:
         >>> import pandas as pd, torch, pyro_flows as pf
@@ -102,6 +104,9 @@ def fit(
         >>> table.log_prob(frame).shape, table.sample(5).columns.tolist()
         (torch.Size([200]), ['weight', 'heavy'])
     """
+    import pandas as pd
+
+    check_frame(frame)
     if not 0 <= validation < 1:
         raise ValueError(f"expected a validation fraction in [0, 1); got {validation}")
     count = round(validation * len(frame))
@@ -115,14 +120,16 @@ def fit(
         raise ValueError(f"expected a weight for each of {len(frame)} rows; got {len(counted)}")
     told = counted.copy()
     told[held_out.numpy()] = 0
-    names = [str(name) for name in frame.columns]
+    names = names_of(frame)
+    context = [name_of(label) for label in ([context] if pd.api.types.is_scalar(context) else context)]
     absent = [name for name in context if name not in names]
     if absent:
         raise ValueError(
             f"expected context among the columns {', '.join(names[:20])}; got {', '.join(absent)}"
         )
-    chosen = np.isin(names, list(context))
-    kinds_of = [{n: kind for n, kind in (kinds or {}).items() if (n in context) == c} for c in (False, True)]
+    chosen = np.isin(names, context)
+    all_kinds = named_kinds(kinds)
+    kinds_of = [{n: kind for n, kind in all_kinds.items() if (n in context) == c} for c in (False, True)]
     schema = Schema.of(frame.loc[:, ~chosen], kinds_of[0], weights=told)
     given = Schema.of(frame.loc[:, chosen], kinds_of[1], weights=told) if context else None
     model = TableFlow(schema, family, context=given)

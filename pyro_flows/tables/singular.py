@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..loop.warning import warn_caller
+from .frame import names_of
 from .kinds import Kind
 from .schema import Schema
 from .values import plain, tidy
@@ -28,7 +29,7 @@ def warn_of_no_density(schema: Schema, frame: pd.DataFrame) -> None:
     import pandas as pd
 
     numbers = {c.name: c.kind for c in schema.columns if c.body is not None}
-    columns = {str(name): frame.iloc[:, j] for j, name in enumerate(frame.columns)}
+    columns = {name: frame.iloc[:, j] for j, name in enumerate(names_of(frame))}
     found: list[str] = []
     orders: dict[bytes, str] = {}
     for name, kind in numbers.items():

@@ -253,7 +253,7 @@ OTHER_SORTS = {
     "numbers as Booleans": (BOOLEANS.astype(int), BOOLEANS, "expected numbers; got Booleans$"),
     "texts as Booleans": (BOOLEANS.astype(str), BOOLEANS, "expected texts; got Booleans$"),
     "mixed as Booleans": (MIXED, BOOLEANS, "expected numbers or texts; got Booleans$"),
-    "reals with a text": (REALS, REALS.astype(object).replace({2 / 7: "two"}), "numbers; got texts in row 3$"),
+    "reals with a text": (REALS, pd.Series([0.5, 1.5, "two"]), "numbers; got texts in row 3$"),
     "reals with a text after a gap": (REALS, pd.Series([None, 1.5, "x"]), "numbers; got texts in row 3$"),
 }
 

@@ -195,7 +195,15 @@ def test_errors_are_clear():
         pf.tables.fit(frame[:3])
     with pytest.raises(ValueError, match=r"a validation fraction in \[0, 1\); got 1"):
         pf.tables.fit(frame, validation=1)
+    with pytest.raises(ValueError, match=r"context among the columns size, .*; got plan, 3$"):
+        pf.tables.fit(frame, context=["plan", 3])
+    with pytest.raises(TypeError, match=r"a table as a pandas\.DataFrame; got numpy\.ndarray$"):
+        pf.tables.fit(frame.to_numpy())
+    with pytest.raises(TypeError, match=r"expected kinds as a mapping, .*; got 'real'"):
+        pf.tables.fit(frame, kinds="real")
     model = TableFlow(Schema.of(frame), pf.maf)
+    with pytest.raises(TypeError, match=r"a table as a pandas\.DataFrame; got pandas\.Series$"):
+        model.log_prob(frame["size"])
     with pytest.raises(ValueError, match="num_samples ≥ 1; got 0"):
         model.log_prob(frame, num_samples=0)
 
@@ -227,6 +235,26 @@ def test_a_conditional_table_learns_from_its_context():
         model.sample(3)
     with pytest.raises(ValueError, match="column colour: row 1 holds 'violet', which cannot occur"):
         model.log_prob(frame.assign(colour="violet"))
+
+
+CONTEXTS = {
+    "a name": (["plan", "x"], "plan", ["plan"]),
+    "a number": ([0, 1], 0, [0]),
+    "a NumPy number in a list": ([0, 1], [np.int64(1)], [1]),
+    "an index": ([0, 1], pd.RangeIndex(1), [0]),
+    "a tuple of two levels": ([("a", "x"), ("b", "y")], [("b", "y")], [("b", "y")]),
+}
+
+
+@pytest.mark.parametrize(("labels", "context", "told"), CONTEXTS.values(), ids=CONTEXTS)
+def test_context_is_named_as_in_the_frame(labels, context, told):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=pd.Index(labels))
+    kinds = {told[0]: "real"}
+    model = pf.tables.fit(frame, context=context, kinds=kinds, epochs=1, progress=False)
+    assert model.context.labels == told
+    drawn = model.sample(given=frame[told][:3])
+    assert list(drawn.columns) == told + [label for label in labels if label not in told]
+    assert type(drawn.columns) is type(frame.columns) or isinstance(labels[0], int)
 
 
 @pytest.mark.parametrize("index", [[3, 3, 7, 3, 9, 7], [math.nan] * 6, [("a", 1)] * 4 + [("b", 2)] * 2])
