@@ -136,7 +136,7 @@ def fit(
     for part in (schema, given):
         if on_schema is not None and part is not None:
             on_schema(part)
-    warn_of_no_density(schema, frame)
+    warn_of_no_density(schema, frame, given)
     rows = schema.encode(frame)
     conditions = None if given is None else given.features(frame)
 

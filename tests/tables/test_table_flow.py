@@ -290,6 +290,55 @@ def test_weights_count_rows_as_often():
         pf.tables.fit(frame, weights=-weights, epochs=1, progress=False)
 
 
+def numbers():
+    g = np.random.default_rng(0)
+    a, b, c = g.normal(size=(3, 200))
+    price, count = g.lognormal(2, 1, size=200).round(2) + 0.01, g.integers(1, 90, size=200)
+    few = g.integers(1, 5, size=200)
+    return {"a": a, "b": b, "c": c, "price": price, "count": count, "few": few}
+
+
+RELATIONS = {
+    "a sum": (("a", "b", "c"), lambda n: n["a"] - 3 * n["b"] + 7, "a, b, t are linearly dependent"),
+    "single precision": (("a", "b"), lambda n: (n["a"] + n["b"]).astype("f"), "a, b, t are linearly"),
+    "a sum with levels": (("a", "b", "few"), lambda n: n["a"] + n["few"], "a, few, t are linearly dependent"),
+    "counts": (
+        ("b", "count", "few"),
+        lambda n: 0.7 * n["count"] + n["few"] / 3,
+        "count, few, t are linearly",
+    ),
+    "a product": (
+        ("a", "price", "count"),
+        lambda n: (n["price"] * n["count"]).round(2),
+        "price, count, t are dependent by a product",
+    ),
+}
+
+
+@pytest.mark.parametrize(("names", "relation", "message"), RELATIONS.values(), ids=RELATIONS)
+@pytest.mark.parametrize("given", [0, 2])
+def test_sums_and_products_of_columns_have_no_density(names, relation, message, given):
+    frame = pd.DataFrame({name: numbers()[name] for name in names} | {"t": relation(numbers())})
+    frame.loc[::9, names[0]] = np.nan
+    context, told = [*names[:given]], message.split(" are ")
+    order = sorted(told[0].split(", "), key=lambda name: name in context)  # the context's come last
+    with pytest.warns(UserWarning, match=f"no density, .*: columns {', '.join(order)} are {told[1]}"):
+        pf.tables.fit(frame, context=context, epochs=1, progress=False)
+
+
+def test_relations_that_leave_a_density_are_not_told():
+    n = numbers()
+    other = n["few"] * 20 + n["count"] % 7
+    whole = pd.DataFrame({"count": n["count"], "other": other, "t": n["count"] + other, "a": n["a"]})
+    pf.tables.fit(whole, epochs=1, progress=False)
+    rounded = pd.DataFrame({"a": n["a"].round(2), "b": n["b"].round(2), "t": (n["a"] + n["b"]).round(2)})
+    pf.tables.fit(rounded, epochs=1, progress=False)
+    sentinels = pd.DataFrame({name: np.append(n[name], 1e12) for name in "abc"})
+    pf.tables.fit(sentinels, epochs=1, progress=False)
+    given = pd.DataFrame({"x": n["a"], "y": n["b"], "t": n["a"] + n["b"], "c": n["c"]})
+    pf.tables.fit(given, context=["x", "y", "t"], epochs=1, progress=False)  # of the context all may be
+
+
 def test_a_table_without_a_density_is_told():
     x = np.random.default_rng(0).normal(size=(2, 200))
     frame = pd.DataFrame({"x": x[0], "e": np.exp(-x[0]), "y": x[1], "n": np.arange(200)})
