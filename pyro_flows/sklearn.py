@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import tables
@@ -161,6 +162,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
             random_state: a seed, or a NumPy `RandomState`; NumPy's global one if None.
         """
         check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=0)
         with torch.no_grad(), torch.random.fork_rng([]):
             torch.manual_seed(self._seed(random_state))
             if self._is_table:

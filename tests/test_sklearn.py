@@ -116,6 +116,11 @@ def test_samples_depend_on_the_seed_alone():
     one, same, other = (model.sample(5, random_state=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
+    assert model.sample(np.int64(2)).shape == (2, 3)
+    with pytest.raises(ValueError, match="n_samples == -1"):
+        model.sample(-1)
+    with pytest.raises(TypeError, match="n_samples must be an instance of int, not float"):
+        model.sample(2.0)
 
 
 def test_training_depends_on_the_seed_alone():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,8 +95,7 @@ class TableFlow:
         Raises:
             TypeError, ValueError: if a column is missing, or holds texts instead of numbers.
         """
-        if num_samples < 1:
-            raise ValueError(f"expected num_samples ≥ 1; got {num_samples}")
+        _check_whole("num_samples", num_samples, least=1)
         rows = self.schema.encode(frame)
         possible = rows[:, 2].isfinite().all(-1)
         if not bool(possible.all()):
@@ -133,7 +133,8 @@ class TableFlow:
             given: the context instead, for one new row each, which has the context's columns before its own.
 
         Raises:
-            ValueError: unless exactly the one is given that the table needs.
+            TypeError, ValueError: unless exactly the one is given that the table needs, and `count` is an
+                integer ≥ 0.
         """
         if (count is None) != (self.context is not None) or (given is None) != (self.context is None):
             needed = (
@@ -142,6 +143,8 @@ class TableFlow:
             raise ValueError(f"expected {needed}; got count={count}, given={type(given).__name__}")
         import pandas as pd
 
+        if count is not None:
+            _check_whole("count", count, least=0)
         like = next(self.flow.parameters())
         with torch.no_grad():
             if given is None or self.context is None:
@@ -162,12 +165,22 @@ class TableFlow:
 
     @classmethod
     def of_state(cls, state: dict[str, Any], family: Family) -> TableFlow:
-        """Return the flow that `state` is of, in evaluation mode; `family` is the one that it had."""
+        """Return the flow that `state` is of, in evaluation mode; `family` is the one that it had.
+
+        Raises:
+            ValueError: if the family's parameters are others.
+        """
         schema, given = Schema.of_state(state["schema"]), state["context"]
         context = None if given is None else Schema.of_state(given)
         history, copula = History(**state["history"]), state.get("copula", False)
         model = cls(schema, family, context=context, copula=copula, history=history)
-        model.flow.load_state_dict(state["flow"])
+        try:
+            model.flow.load_state_dict(state["flow"])
+        except RuntimeError as error:
+            raise ValueError(
+                "expected the family, with the arguments, that the table was fitted with; got one of other "
+                "parameters"
+            ) from error
         model.flow.eval()
         return model
 
@@ -181,6 +194,13 @@ class TableFlow:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is cut short, or is something else.
+            ValueError: if it is cut short, or is something else, or the family's parameters are others.
         """
         return cls.of_state(checkpoint.load(path, kind="table flow", version=VERSION), family)
+
+
+def _check_whole(name: str, value: Any, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"expected {name} as an integer; got {value!r}")
+    if value < least:
+        raise ValueError(f"expected {name} ≥ {least}; got {value}")
