@@ -206,16 +206,45 @@ def test_errors_are_clear():
         model.log_prob(frame["size"])
     with pytest.raises(ValueError, match="num_samples ≥ 1; got 0"):
         model.log_prob(frame, num_samples=0)
+    with pytest.raises(TypeError, match=r"num_samples as an integer; got 2\.5"):
+        model.log_prob(frame, num_samples=2.5)
+    with pytest.raises(ValueError, match="count ≥ 0; got -1"):
+        model.sample(-1)
+    with pytest.raises(TypeError, match=r"count as an integer; got 10\.0"):
+        model.sample(10.0)
+    with pytest.raises(TypeError, match="validation as a fraction of the rows; got DataFrame"):
+        pf.tables.fit(frame, validation=frame)
+    with pytest.raises(TypeError, match=r"expected settings among epochs, .*; got shuffle"):
+        pf.tables.fit(frame, shuffle=True)
 
 
 def test_a_stopped_fit_resumes(tmp_path):
     frame = small_table()
     options = {"epochs": 2, "batch_size": 16, "progress": False}
-    torch.manual_seed(0)
     whole = pf.tables.fit(frame, checkpoint=tmp_path / "run", **options)
-    torch.manual_seed(9)  # other weights, which the finished run's replace
     again = pf.tables.fit(frame, checkpoint=tmp_path / "run", **options)
     assert torch.equal(again.log_prob(frame), whole.log_prob(frame))
+    assert again.history == whole.history  # the seconds too: it was read, not run anew
+
+
+def test_a_fit_depends_on_its_seed_alone():
+    frame, options = small_table(), {"epochs": 1, "batch_size": 16, "progress": False}
+    settings = pf.training.Settings(**options, seed=3)
+    torch.manual_seed(0)
+    one = pf.tables.fit(frame, seed=3, **options)
+    after = torch.rand(1)
+    same, other = pf.tables.fit(frame, settings=settings), pf.tables.fit(frame, settings=settings, seed=4)
+    assert torch.equal(one.log_prob(frame), same.log_prob(frame))
+    assert not torch.equal(one.log_prob(frame), other.log_prob(frame))
+    torch.manual_seed(0)
+    assert torch.equal(after, torch.rand(1))  # the caller's generator is left as it was
+
+
+def test_a_file_of_another_family_is_refused(tmp_path):
+    TableFlow(Schema.of(small_table()), pf.maf).save(tmp_path / "table.pt")
+    for family in (pf.nsf, lambda dim: pf.maf(dim, hidden=(3,))):
+        with pytest.raises(ValueError, match=r"expected the family, .*; got one of other parameters$"):
+            TableFlow.load(tmp_path / "table.pt", family)
 
 
 def test_a_conditional_table_learns_from_its_context():
@@ -288,6 +317,18 @@ def test_weights_count_rows_as_often():
     assert model.sample(2000)["c"].eq("a").mean() == pytest.approx(0.75, abs=0.06)
     with pytest.raises(ValueError, match="a weight ≥ 0 for each of 200 rows"):
         pf.tables.fit(frame, weights=-weights, epochs=1, progress=False)
+    for wrong in (2.0, weights[:, None]):
+        with pytest.raises(ValueError, match="expected a weight for each of 200 rows; got shape"):
+            pf.tables.fit(frame, weights=wrong)
+    held_out = torch.randperm(200, generator=torch.Generator().manual_seed(0))[:20].numpy()
+    for rows, told in (
+        (held_out, "180 rows to train on"),
+        (np.setdiff1d(range(200), held_out), "20 rows held"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"a weight above 0 in some of the {told}.*; got none: leave out"
+        ):
+            pf.tables.fit(frame, weights=np.isin(range(200), rows), epochs=1, progress=False)
 
 
 def numbers():
