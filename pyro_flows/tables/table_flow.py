@@ -165,22 +165,12 @@ class TableFlow:
 
     @classmethod
     def of_state(cls, state: dict[str, Any], family: Family) -> TableFlow:
-        """Return the flow that `state` is of, in evaluation mode; `family` is the one that it had.
-
-        Raises:
-            ValueError: if the family's parameters are others.
-        """
+        """Return the flow that `state` is of, in evaluation mode; `family` is the one that it had."""
         schema, given = Schema.of_state(state["schema"]), state["context"]
         context = None if given is None else Schema.of_state(given)
         history, copula = History(**state["history"]), state.get("copula", False)
         model = cls(schema, family, context=context, copula=copula, history=history)
-        try:
-            model.flow.load_state_dict(state["flow"])
-        except RuntimeError as error:
-            raise ValueError(
-                "expected the family, with the arguments, that the table was fitted with; got one of other "
-                "parameters"
-            ) from error
+        model.flow.load_state_dict(state["flow"])
         model.flow.eval()
         return model
 
@@ -196,7 +186,14 @@ class TableFlow:
             FileNotFoundError: if there is no such file.
             ValueError: if it is cut short, or is something else, or the family's parameters are others.
         """
-        return cls.of_state(checkpoint.load(path, kind="table flow", version=VERSION), family)
+        state = checkpoint.load(path, kind="table flow", version=VERSION)
+        try:
+            return cls.of_state(state, family)
+        except RuntimeError as error:
+            raise ValueError(
+                "expected the family, with the arguments, that the table was fitted with; got one of other "
+                "parameters"
+            ) from error
 
 
 def _check_whole(name: str, value: Any, *, least: int) -> None:
