@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import tables
 from ._arrays import as_tensor
 from .flow import Flow
+from .tables.frame import check_frame
 from .training import History, fit
 
 if TYPE_CHECKING:
@@ -135,6 +137,9 @@ class FlowDensity(DensityMixin, BaseEstimator):
         """Return log p of each row in nats, of shape (rows,).
 
         A row of a table with a cell that cannot occur, such as a category never seen, has −∞.
+
+        Raises:
+            TypeError, ValueError: if rows have other columns, or a table's are no data frame.
         """
         X = self._checked(X)
         if self._is_table:
@@ -157,6 +162,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
             random_state: a seed, or a NumPy `RandomState`; NumPy's global one if None.
         """
         check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=0)
         with torch.no_grad(), torch.random.fork_rng([]):
             torch.manual_seed(self._seed(random_state))
             if self._is_table:
@@ -166,6 +172,7 @@ class FlowDensity(DensityMixin, BaseEstimator):
     def _checked(self, X: Rows) -> Rows:
         check_is_fitted(self)
         if self._is_table:
+            check_frame(X)
             return validate_data(self, X, reset=False, skip_check_array=True)
         return validate_data(self, X, dtype=np.float64, reset=False)
 

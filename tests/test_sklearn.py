@@ -94,6 +94,13 @@ def test_tables():
         assert model.score_samples(frame)[0] == -np.inf
 
 
+@pytest.mark.parametrize("convert", [pd.DataFrame.to_numpy, lambda f: f["size"], lambda f: f.values.tolist()])
+def test_a_table_is_scored_by_data_frames(convert):
+    model, given = quick(epochs=1).fit(mixed()), convert(mixed())
+    with pytest.raises(TypeError, match=r"expected a table as a pandas\.DataFrame; got "):
+        model.score_samples(given)
+
+
 def test_kinds_make_a_table_of_numbers():
     frame = mixed()[["size", "children"]]
     assert isinstance(quick().fit(frame).flow_, pf.Flow)
@@ -109,6 +116,11 @@ def test_samples_depend_on_the_seed_alone():
     one, same, other = (model.sample(5, random_state=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
+    assert model.sample(np.int64(2)).shape == (2, 3)
+    with pytest.raises(ValueError, match="n_samples == -1"):
+        model.sample(-1)
+    with pytest.raises(TypeError, match="n_samples must be an instance of int, not float"):
+        model.sample(2.0)
 
 
 def test_training_depends_on_the_seed_alone():

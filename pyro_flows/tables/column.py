@@ -13,6 +13,7 @@ from torch.special import ndtri
 from .body import Body
 from .kinds import Kind
 from .normal import squeezed, widened
+from .places import places, sort_of
 from .values import Array, plain, restored, tidy
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Column:
         """
         values, missing = plain(tidy(series), kind.unit)
         listed = [*([None] if missing.any() else []), *kind.listed]
-        where = _places(values, missing, listed)
+        where = places(values, missing, listed)
         counts = np.bincount(where + 1, weights, minlength=len(listed) + 1)[1:] + 0.5
         rest = where < 0
         if not rest.any():
@@ -87,11 +88,14 @@ class Column:
         Cells that cannot occur have a log-probability of −∞.
 
         Raises:
-            TypeError: if the cells are texts instead of numbers, or the like.
+            TypeError: if the cells are texts or Booleans instead of numbers, or the like.
         """
-        values, missing = plain(tidy(series), self.kind.unit)
+        series = tidy(series)
+        values, missing = plain(series, self.kind.unit)
         self._check(values, missing)
-        where = _places(values, missing, self.values)
+        if self.body is not None and values.dtype == object:  # categories that are numbers
+            values = np.where(missing, 0, values).astype(np.float64)
+        where = places(values, missing, self.values, dtypes=(self.kind.dtype, str(series.dtype)))
         interval = torch.from_numpy(where + ((where >= self.place) & (self.body is not None))).clamp(min=0)
         lower, upper = self.edges[interval], self.edges[interval + 1]
         log_prob = torch.where(torch.from_numpy(where >= 0), self.log_probs[interval], -math.inf)
@@ -160,23 +164,19 @@ class Column:
         return cls(**{**state, "kind": Kind(**state["kind"]), "body": body})
 
     def _check(self, values: Array, missing: Array) -> None:
-        known = [v for v in self.values if v is not None]
-        texts = bool(known) and isinstance(known[0], str | bool)
-        if missing.all() or (not known and self.body is None):
+        """Raise if the cells are of other sorts than the column's; one of them is too many for numbers."""
+        sorts = {sort_of(value) for value in self.values if value is not None}
+        if self.body is not None:
+            sorts.add("numbers")
+        known = np.flatnonzero(~missing)
+        if not len(known) or not sorts:
             return
-        if (values.dtype == object) != texts:
-            wanted, got = ("texts", "numbers") if texts else ("numbers", "texts")
-            raise TypeError(f"column {self.name}: expected {wanted}; got {got}")
-
-
-def _places(values: Array, missing: Array, listed: list[Any]) -> Array:
-    """Return which of the listed values each cell holds: −1 for none, −2 for a gap that is not listed."""
-    import pandas as pd
-
-    gap = len(listed) > 0 and listed[0] is None
-    known = listed[gap:]
-    places = np.full(len(values), -1)
-    if known:
-        found = pd.Index(known).get_indexer(values)
-        places = np.where(found >= 0, found + gap, -1)
-    return np.where(missing, 0 if gap else -2, places)
+        if values.dtype == object:
+            strange = np.array([sort_of(value) not in sorts for value in values[known]])
+        else:
+            strange = np.full(len(known), "numbers" not in sorts)
+        if strange.all() or (strange.any() and self.body is not None):
+            row = known[strange.argmax()]
+            where = "" if strange.all() else f" in row {row + 1}"
+            wanted = " or ".join(sorted(sorts))
+            raise TypeError(f"column {self.name}: expected {wanted}; got {sort_of(values[row])}{where}")

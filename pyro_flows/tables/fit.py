@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,13 @@ from torch import Tensor
 
 from ..elementwise import RationalQuadratic
 from ..families import nsf
+from ..loop.generators import restored_generators
+from ..loop.settings import with_keywords
+from ..training import Settings
 from ..training import fit as fit_flow
 from ..transform import FlowTransform
 from .copula import start_at_correlations
+from .frame import Label, check_frame, name_of, named_kinds, names_of
 from .schema import Schema
 from .singular import warn_of_no_density
 from .table_flow import Family, TableFlow
@@ -60,13 +65,14 @@ def fit(
     frame: pd.DataFrame,
     *,
     family: Family = column_by_column,
-    kinds: Mapping[str, str] | None = None,
-    context: Sequence[str] = (),
+    kinds: Mapping[Label, str] | None = None,
+    context: Label | Sequence[Label] = (),
     weights: Any = None,
     validation: float = 0.1,
     checkpoint: str | os.PathLike[str] | None = None,
     on_schema: Callable[[Schema], Any] | None = None,
-    **settings: Any,
+    settings: Settings | None = None,
+    **keywords: Any,
 ) -> TableFlow:
     """Fit a flow to a table as it comes: numbers, whole numbers, categories, dates, missing cells.
 
@@ -80,19 +86,22 @@ def fit(
         family: gives a transform of vectors when called with their length: `pyro_flows.maf`, say; by default
             `column_by_column`.
         kinds: kinds of columns that are not to be inferred, such as {"zip": "categorical"}: see `Kind`.
-        context: columns that rows are given: the flow is one of the other columns, p(row | context).
+        context: the column or columns that rows are given: the flow is one of the others, p(row | context).
         weights: a number ≥ 0 for each row, which says how often it counts.
         validation: the fraction of rows held out.
         checkpoint: as for `pyro_flows.fit`.
         on_schema: called with the schema, and the context's, before training: `print`, say.
-        **settings: fields of `pyro_flows.training.Settings`: epochs, batch_size, learning_rate, seed, ….
+        settings: how to train; its seed is the start's too, so that equal calls give equal flows.
+        **keywords: fields of `pyro_flows.training.Settings`, in place of those in `settings`: epochs,
+            batch_size, learning_rate, seed, ….
 
     Returns:
         A `TableFlow`.
 
     Raises:
         NonFiniteLoss: as `pyro_flows.fit`.
-        TypeError, ValueError: if a column cannot be modelled, none varies, or an argument is out of range.
+        TypeError, ValueError: if it is no data frame, a column cannot be modelled, none varies, or an
+            argument is out of range.
 
     Example:
         >>> import pandas as pd, torch, pyro_flows as pf
@@ -102,40 +111,55 @@ def fit(
         >>> table.log_prob(frame).shape, table.sample(5).columns.tolist()
         (torch.Size([200]), ['weight', 'heavy'])
     """
+    import pandas as pd
+
+    check_frame(frame)
+    settings = with_keywords(Settings, settings, keywords)
+    if not isinstance(validation, Real):
+        raise TypeError(f"expected validation as a fraction of the rows; got {type(validation).__name__}")
     if not 0 <= validation < 1:
         raise ValueError(f"expected a validation fraction in [0, 1); got {validation}")
     count = round(validation * len(frame))
     if validation and not 0 < count < len(frame):
         raise ValueError(f"expected enough rows to hold out {validation:.3g} of them; got {len(frame)}")
-    generator = torch.Generator().manual_seed(settings.get("seed", 0))
-    order = torch.randperm(len(frame), generator=generator)
+    order = torch.randperm(len(frame), generator=torch.Generator().manual_seed(settings.seed))
     train, held_out = order[count:], order[:count]
     counted = np.ones(len(frame)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if len(counted) != len(frame):
-        raise ValueError(f"expected a weight for each of {len(frame)} rows; got {len(counted)}")
+    if counted.shape != (len(frame),):
+        raise ValueError(f"expected a weight for each of {len(frame)} rows; got shape {counted.shape}")
+    for part, rows in (("to train on", train), ("held out", held_out)):
+        if len(rows) and counted.any() and not counted[rows.numpy()].any():
+            raise ValueError(
+                f"expected a weight above 0 in some of the {len(rows)} rows {part}; got none: leave out rows "
+                "of weight 0, or give another seed or validation"
+            )
     told = counted.copy()
     told[held_out.numpy()] = 0
-    names = [str(name) for name in frame.columns]
+    names = names_of(frame)
+    context = [name_of(label) for label in ([context] if pd.api.types.is_scalar(context) else context)]
     absent = [name for name in context if name not in names]
     if absent:
         raise ValueError(
             f"expected context among the columns {', '.join(names[:20])}; got {', '.join(absent)}"
         )
-    chosen = np.isin(names, list(context))
-    kinds_of = [{n: kind for n, kind in (kinds or {}).items() if (n in context) == c} for c in (False, True)]
+    chosen = np.isin(names, context)
+    all_kinds = named_kinds(kinds)
+    kinds_of = [{n: kind for n, kind in all_kinds.items() if (n in context) == c} for c in (False, True)]
     schema = Schema.of(frame.loc[:, ~chosen], kinds_of[0], weights=told)
     given = Schema.of(frame.loc[:, chosen], kinds_of[1], weights=told) if context else None
-    model = TableFlow(schema, family, context=given)
-    for part in (schema, given):
-        if on_schema is not None and part is not None:
-            on_schema(part)
-    warn_of_no_density(schema, frame)
-    rows = schema.encode(frame)
+    with restored_generators(torch.get_default_device()):
+        torch.manual_seed(settings.seed)
+        model = TableFlow(schema, family, context=given)
+    for columns in (schema, given):
+        if on_schema is not None and columns is not None:
+            on_schema(columns)
+    warn_of_no_density(schema, frame, given)
+    cells = schema.encode(frame)
     conditions = None if given is None else given.features(frame)
 
     def chosen_rows(index: Tensor) -> Any:
         loads = None if weights is None else counted[index.numpy()]
-        return rows[index], None if conditions is None else conditions[index], loads
+        return cells[index], None if conditions is None else conditions[index], loads
 
     data, condition, load = chosen_rows(train)
     if model.copula is not None:
@@ -148,6 +172,6 @@ def fit(
         units=False,  # scores are standard normal
         validation=chosen_rows(held_out) if count else 0,
         checkpoint=checkpoint,
-        **settings,
+        settings=settings,
     )
     return model

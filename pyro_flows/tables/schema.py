@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from .column import Column
 from .features import feature_count, features
+from .frame import Label, check_frame, named_kinds, names_of, plain_label
 from .kinds import Kind
 from .values import Array
 
@@ -27,7 +29,7 @@ class Schema:
 
     Args:
         columns: the columns in their order.
-        labels: what the data frame calls them, if not by their names: numbers, say.
+        labels: what the data frame calls them, if not by their names: numbers, say, or tuples.
 
     Example:
         >>> import pandas as pd, pyro_flows as pf
@@ -37,7 +39,7 @@ class Schema:
         (torch.Size([4, 3, 2]), ['height', 'plays'])
     """
 
-    def __init__(self, columns: Sequence[Column], labels: Sequence[str | int] | None = None) -> None:
+    def __init__(self, columns: Sequence[Column], labels: Sequence[Label] | None = None) -> None:
         self.columns = list(columns)
         self.names = [column.name for column in columns]
         self.labels = self.names if labels is None else list(labels)
@@ -45,7 +47,7 @@ class Schema:
 
     @classmethod
     def of(
-        cls, frame: pd.DataFrame, kinds: Mapping[str, str] | None = None, *, weights: Array | None = None
+        cls, frame: pd.DataFrame, kinds: Mapping[Label, str] | None = None, *, weights: Array | None = None
     ) -> Schema:
         """Return the schema of a data frame.
 
@@ -55,14 +57,16 @@ class Schema:
             weights: how often each row counts, of shape (rows,); 0 for rows that tell only what can occur.
 
         Raises:
-            TypeError, ValueError: if there is nothing to learn from, two columns have one name, or a column
-                cannot be modelled, or not as the kind that is given.
+            TypeError, ValueError: if it is no data frame, there is nothing to learn from, two columns have
+                one name, or a column cannot be modelled, or not as the kind that is given.
         """
-        names = [str(name) for name in frame.columns]
+        check_frame(frame)
+        kinds = named_kinds(kinds)
+        names = names_of(frame)
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"expected columns of different names; got {', '.join(sorted(twice))} twice")
-        unknown = sorted(set(kinds or {}) - set(names))
+        unknown = sorted(set(kinds) - set(names))
         if unknown:
             raise ValueError(f"expected kinds of columns {', '.join(names[:20])}; got {', '.join(unknown)}")
         if not len(frame) or not names:
@@ -73,11 +77,8 @@ class Schema:
         columns = []
         for j, name in enumerate(names):
             series = frame.iloc[:, j].rename(name)
-            columns.append(Column.of(series, Kind.of(series, (kinds or {}).get(name)), counted))
-        labels = [
-            int(label) if isinstance(label, int | np.integer) else str(label) for label in frame.columns
-        ]
-        return cls(columns, labels)
+            columns.append(Column.of(series, Kind.of(series, kinds.get(name)), counted))
+        return cls(columns, [plain_label(label) for label in frame.columns])
 
     @property
     def dim(self) -> int:
@@ -119,12 +120,17 @@ class Schema:
         return {name: count for name, count in zip(self.names, counts, strict=True) if count}
 
     def _columns_of(self, frame: pd.DataFrame) -> Iterator[tuple[Column, pd.Series]]:
-        given = {str(name): j for j, name in enumerate(frame.columns)}
+        check_frame(frame)
+        names = names_of(frame)
+        given, counts = {name: j for j, name in enumerate(names)}, Counter(names)
         absent = [name for name in self.names if name not in given]
         if absent:
             raise ValueError(
                 f"expected columns {', '.join(self.names[:20])}; got none named {', '.join(absent)}"
             )
+        twice = [name for name in self.names if counts[name] > 1]
+        if twice:
+            raise ValueError(f"expected one column of each name; got several named {', '.join(twice)}")
         for column in self.columns:
             yield column, frame.iloc[:, given[column.name]].rename(column.name)
 
@@ -147,9 +153,8 @@ class Schema:
         """
         import pandas as pd
 
-        return pd.concat([series for _, series in self._columns_of(frame)], axis=1).set_axis(
-            self.labels, axis=1
-        )
+        columns = pd.concat([series for _, series in self._columns_of(frame)], axis=1)
+        return columns.set_axis(pd.Index(self.labels), axis=1)
 
     def decode(self, rows: Tensor) -> pd.DataFrame:
         """Return the data frame of rows (…, 3, dim) that a flow drew, or of their scores (…, dim)."""
@@ -164,7 +169,7 @@ class Schema:
             column.decode(scores[:, place[j]] if j in place else constant)
             for j, column in enumerate(self.columns)
         ]
-        return pd.concat(parts, axis=1).set_axis(self.labels, axis=1)
+        return pd.concat(parts, axis=1).set_axis(pd.Index(self.labels), axis=1)
 
     def state(self) -> dict[str, Any]:
         """Return plain values to save, for `torch.load(weights_only=True)`."""

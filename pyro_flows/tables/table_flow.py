@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,8 +95,7 @@ class TableFlow:
         Raises:
             TypeError, ValueError: if a column is missing, or holds texts instead of numbers.
         """
-        if num_samples < 1:
-            raise ValueError(f"expected num_samples ≥ 1; got {num_samples}")
+        _check_whole("num_samples", num_samples, least=1)
         rows = self.schema.encode(frame)
         possible = rows[:, 2].isfinite().all(-1)
         if not bool(possible.all()):
@@ -133,19 +133,25 @@ class TableFlow:
             given: the context instead, for one new row each, which has the context's columns before its own.
 
         Raises:
-            ValueError: unless exactly the one is given that the table needs.
+            TypeError, ValueError: unless exactly the one is given that the table needs, and `count` is an
+                integer ≥ 0.
         """
         if (count is None) != (self.context is not None) or (given is None) != (self.context is None):
             needed = (
                 "a count" if self.context is None else f"rows of {', '.join(self.context.names)} as given"
             )
             raise ValueError(f"expected {needed}; got count={count}, given={type(given).__name__}")
+        import pandas as pd
+
+        if count is not None:
+            _check_whole("count", count, least=0)
         like = next(self.flow.parameters())
         with torch.no_grad():
             if given is None or self.context is None:
                 return self.schema.decode(self.flow().sample((count,)).cpu())
             drawn = self.schema.decode(self.flow(self.context.features(given).to(like)).sample().cpu())
-        return self.context.select(given).join(drawn.set_index(given.index))
+        # Side by side, not joined by the index: that may have copies.
+        return pd.concat([self.context.select(given), drawn.set_axis(given.index)], axis=1)
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors, for `torch.load(weights_only=True)`."""
@@ -178,6 +184,20 @@ class TableFlow:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is cut short, or is something else.
+            ValueError: if it is cut short, or is something else, or the family's parameters are others.
         """
-        return cls.of_state(checkpoint.load(path, kind="table flow", version=VERSION), family)
+        state = checkpoint.load(path, kind="table flow", version=VERSION)
+        try:
+            return cls.of_state(state, family)
+        except RuntimeError as error:
+            raise ValueError(
+                "expected the family, with the arguments, that the table was fitted with; got one of other "
+                "parameters"
+            ) from error
+
+
+def _check_whole(name: str, value: Any, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"expected {name} as an integer; got {value!r}")
+    if value < least:
+        raise ValueError(f"expected {name} ≥ {least}; got {value}")

@@ -61,8 +61,8 @@ def fit(
 
     Cells that lie far off do not move the units; rows of a tensor with a cell beyond 1,000 scales are left
     out, with a warning. Doubles whose digits single precision cannot hold are kept until the location has
-    been subtracted, and samples are doubles then. A warning tells of rows that come twice and of columns
-    that others determine: such data have no density.
+    been subtracted, and samples are doubles then. A warning tells of rows that come twice, of columns that
+    others determine, and of columns of few values or of a frequent one: such data have no density.
 
     Args:
         flow: a `Flow`; trained in place, on the device and in the dtype of its parameters.

@@ -64,6 +64,9 @@ COLUMNS = {
     "constant number": ("ordinal", pd.Series([2.5] * COUNT)),
     "constant text": ("categorical", pd.Series(["x"] * COUNT)),
     "nothing but gaps": ("ordinal", pd.Series([np.nan] * COUNT)),
+    "numbers and texts": ("categorical", pd.Series([1, 2.5, "A3", 7] * (COUNT // 4))),
+    "numbers, texts and gaps": ("categorical", pd.Series([1, None, "A3", True] * (COUNT // 4), dtype=object)),
+    "categories of both": ("categorical", pd.Series(pd.Categorical([1, 2, "A3", 7] * (COUNT // 4)))),
 }
 
 
@@ -241,6 +244,71 @@ BAD = {
 def test_columns_that_cannot_be_modelled(series, kind, error, message):
     with pytest.raises(error, match=message):
         column_of(series, kind)
+
+
+MIXED = pd.Series([1, 2, "A3", "A3"] * 100)
+BOOLEANS, REALS = pd.Series([True, False] * 200), pd.Series(np.arange(400) / 7)
+OTHER_SORTS = {
+    "Booleans as numbers": (BOOLEANS, BOOLEANS.astype(int), "expected Booleans; got numbers$"),
+    "numbers as Booleans": (BOOLEANS.astype(int), BOOLEANS, "expected numbers; got Booleans$"),
+    "texts as Booleans": (BOOLEANS.astype(str), BOOLEANS, "expected texts; got Booleans$"),
+    "mixed as Booleans": (MIXED, BOOLEANS, "expected numbers or texts; got Booleans$"),
+    "reals with a text": (REALS, pd.Series([0.5, 1.5, "two"]), "numbers; got texts in row 3$"),
+    "reals with a text after a gap": (REALS, pd.Series([None, 1.5, "x"]), "numbers; got texts in row 3$"),
+}
+
+
+@pytest.mark.parametrize(("fitted", "given", "message"), OTHER_SORTS.values(), ids=OTHER_SORTS)
+def test_cells_of_another_sort_are_refused(fitted, given, message):
+    with pytest.raises(TypeError, match=f"column c: .*{message}"):
+        column_of(fitted).encode(given.rename("c"))
+
+
+@pytest.mark.parametrize("kind", [None, "categorical"])
+def test_numbers_and_texts_in_one_column_are_categories(kind):
+    column = column_of(MIXED, kind)
+    wanted = torch.tensor([100.5, 100.5, 200.5], dtype=torch.float64).log() - math.log(401.5)
+    torch.testing.assert_close(column.encode(pd.Series([1, 2, "A3"]))[2], wanted)
+    torch.testing.assert_close(column.encode(pd.Series([2, 1]))[2], wanted[:2])  # a batch without texts
+    assert column.encode(pd.Series([3, "A3", "1"]))[2].isneginf().tolist() == [True, False, True]
+
+
+ATOMS = pd.Series(np.where(np.arange(400) % 3, np.arange(400) / 401, 0.1))
+PRECISIONS = {
+    "single": ("float64", "float32"),
+    "half": ("float64", "float16"),
+    "nullable": ("Float64", "Float32"),
+    "fitted in single": ("float32", "float64"),
+    "fitted in half": ("float16", "float32"),
+    "fitted in single, nullable": ("Float32", "float64"),
+}
+
+
+@pytest.mark.parametrize(("fitted", "given"), PRECISIONS.values(), ids=PRECISIONS)
+def test_a_copy_in_another_precision_has_the_same_listed_values(fitted, given):
+    atom = math.log(134.5 / 401)
+    assert float(column_of(ATOMS.astype(fitted)).encode(ATOMS.astype(given)[:1])[2]) == pytest.approx(atom)
+    levels = pd.Series([0, 1 / 3, 2 / 3, 1] * 100)
+    found = column_of(levels.astype(fitted)).encode(levels.astype(given))[2]
+    torch.testing.assert_close(found, torch.full((400,), -math.log(4), dtype=torch.float64))
+
+
+def test_rounding_finds_no_value_that_is_not_listed():
+    column = column_of(ATOMS)
+    assert float(column.encode(pd.Series([np.nextafter(0.1, 1)]))[2]) > -0.5  # a density, as it was a double
+    near = column.encode(pd.Series([0.1001, 0.0999], dtype="float32"))
+    assert bool((near[0] == near[1]).all())
+    huge = column_of(pd.Series([1.5e300, 2.5e300, 7.0] * 100)).encode(pd.Series([7.0, 8.0], dtype="float32"))
+    assert huge[2].isfinite().tolist() == [True, False]
+    close = column_of(pd.Series([0.1, 0.1 + 1e-12, 0.5] * 100))  # the same in single precision
+    assert float(close.encode(pd.Series([0.1], dtype="float32"))[2]) == pytest.approx(-math.log(3))
+
+
+def test_categories_that_are_numbers_may_be_scored_as_numbers():
+    cells = pd.Series(pd.Categorical([1.5, 2.5], pd.Index([1.5, 2.5], dtype=object)))
+    column = column_of(REALS)
+    for found, wanted in zip(column.encode(cells), column.encode(pd.Series([1.5, 2.5])), strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_zeros_and_ones_are_levels_however_few_rows_there_are():

@@ -81,6 +81,27 @@ BAD = {
         ValueError,
         "a twice",
     ),
+    "one name twice when scoring": (
+        lambda f: Schema.of(f).encode(pd.concat([f, f[["count"]] + 100], axis=1)),
+        ValueError,
+        "one column of each name; got several named count$",
+    ),
+    "an array": (
+        lambda f: Schema.of(f.to_numpy()),
+        TypeError,
+        r"a table as a pandas\.DataFrame; got numpy\.ndarray$",
+    ),
+    "a series when scoring": (
+        lambda f: Schema.of(f).encode(f["count"]),
+        TypeError,
+        r"a table as a pandas\.DataFrame; got pandas\.Series$",
+    ),
+    "a list": (lambda f: Schema.of([1.0, 2.0]), TypeError, "DataFrame; got list$"),
+    "one kind": (
+        lambda f: Schema.of(f, "real"),
+        TypeError,
+        "expected kinds as a mapping, such as .*; got 'real'",
+    ),
     "kinds of no column": (lambda f: Schema.of(f, {"size": "real"}), ValueError, "expected kinds of columns"),
     "a missing column": (
         lambda f: Schema.of(f).encode(f[["length", "always"]]),
@@ -117,8 +138,34 @@ def test_errors_are_clear(call, error, message, frame):
         call(frame)
 
 
-def test_columns_may_have_numbers_for_names():
+def test_other_columns_may_come_twice(frame):
+    schema = Schema.of(frame[["length"]])
+    other = pd.concat([frame, frame[["count"]]], axis=1)
+    assert torch.equal(schema.encode(other), schema.encode(frame))
+
+
+@pytest.mark.parametrize("key", ["1", 1, np.int64(1)])
+def test_columns_may_have_numbers_for_names(key):
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)))
-    schema = Schema.of_state(Schema.of(frame, {"1": "real"}).state())
+    schema = Schema.of_state(Schema.of(frame.abs() + 1, {key: "positive"}).state())
+    assert [column.kind.name for column in schema.columns] == ["real", "positive"]
     assert list(schema.decode(torch.randn(3, 2)).columns) == [0, 1]
-    assert torch.equal(schema.encode(frame), Schema.of(frame).encode(frame.set_axis(["0", "1"], axis=1)))
+    schema = Schema.of(frame)
+    assert torch.equal(schema.encode(frame), schema.encode(frame.set_axis(["0", "1"], axis=1)))
+
+
+LABELS = {
+    "two levels": pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)]),
+    "fractions": pd.Index([0.5, 1.5, 2.0]),
+    "of several types": pd.Index([0, "a", 2.5], dtype=object),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_columns_come_back_with_their_labels(labels, tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=labels)
+    schema = Schema.of(frame, {labels[0]: "real"})
+    torch.save(schema.state(), tmp_path / "schema.pt")
+    loaded = Schema.of_state(torch.load(tmp_path / "schema.pt", weights_only=True))
+    pd.testing.assert_index_equal(loaded.decode(torch.randn(2, 3)).columns, labels)
+    assert torch.equal(loaded.encode(frame.iloc[:, ::-1]), schema.encode(frame))

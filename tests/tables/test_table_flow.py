@@ -195,19 +195,56 @@ def test_errors_are_clear():
         pf.tables.fit(frame[:3])
     with pytest.raises(ValueError, match=r"a validation fraction in \[0, 1\); got 1"):
         pf.tables.fit(frame, validation=1)
+    with pytest.raises(ValueError, match=r"context among the columns size, .*; got plan, 3$"):
+        pf.tables.fit(frame, context=["plan", 3])
+    with pytest.raises(TypeError, match=r"a table as a pandas\.DataFrame; got numpy\.ndarray$"):
+        pf.tables.fit(frame.to_numpy())
+    with pytest.raises(TypeError, match=r"expected kinds as a mapping, .*; got 'real'"):
+        pf.tables.fit(frame, kinds="real")
     model = TableFlow(Schema.of(frame), pf.maf)
+    with pytest.raises(TypeError, match=r"a table as a pandas\.DataFrame; got pandas\.Series$"):
+        model.log_prob(frame["size"])
     with pytest.raises(ValueError, match="num_samples ≥ 1; got 0"):
         model.log_prob(frame, num_samples=0)
+    with pytest.raises(TypeError, match=r"num_samples as an integer; got 2\.5"):
+        model.log_prob(frame, num_samples=2.5)
+    with pytest.raises(ValueError, match="count ≥ 0; got -1"):
+        model.sample(-1)
+    with pytest.raises(TypeError, match=r"count as an integer; got 10\.0"):
+        model.sample(10.0)
+    with pytest.raises(TypeError, match="validation as a fraction of the rows; got DataFrame"):
+        pf.tables.fit(frame, validation=frame)
+    with pytest.raises(TypeError, match=r"expected settings among epochs, .*; got shuffle"):
+        pf.tables.fit(frame, shuffle=True)
 
 
 def test_a_stopped_fit_resumes(tmp_path):
     frame = small_table()
     options = {"epochs": 2, "batch_size": 16, "progress": False}
-    torch.manual_seed(0)
     whole = pf.tables.fit(frame, checkpoint=tmp_path / "run", **options)
-    torch.manual_seed(9)  # other weights, which the finished run's replace
     again = pf.tables.fit(frame, checkpoint=tmp_path / "run", **options)
     assert torch.equal(again.log_prob(frame), whole.log_prob(frame))
+    assert again.history == whole.history  # the seconds too: it was read, not run anew
+
+
+def test_a_fit_depends_on_its_seed_alone():
+    frame, options = small_table(), {"epochs": 1, "batch_size": 16, "progress": False}
+    settings = pf.training.Settings(**options, seed=3)
+    torch.manual_seed(0)
+    one = pf.tables.fit(frame, seed=3, **options)
+    after = torch.rand(1)
+    same, other = pf.tables.fit(frame, settings=settings), pf.tables.fit(frame, settings=settings, seed=4)
+    assert torch.equal(one.log_prob(frame), same.log_prob(frame))
+    assert not torch.equal(one.log_prob(frame), other.log_prob(frame))
+    torch.manual_seed(0)
+    assert torch.equal(after, torch.rand(1))  # the caller's generator is left as it was
+
+
+def test_a_file_of_another_family_is_refused(tmp_path):
+    TableFlow(Schema.of(small_table()), pf.maf).save(tmp_path / "table.pt")
+    for family in (pf.nsf, lambda dim: pf.maf(dim, hidden=(3,))):
+        with pytest.raises(ValueError, match=r"expected the family, .*; got one of other parameters$"):
+            TableFlow.load(tmp_path / "table.pt", family)
 
 
 def test_a_conditional_table_learns_from_its_context():
@@ -229,6 +266,40 @@ def test_a_conditional_table_learns_from_its_context():
         model.log_prob(frame.assign(colour="violet"))
 
 
+CONTEXTS = {
+    "a name": (["plan", "x"], "plan", ["plan"]),
+    "a number": ([0, 1], 0, [0]),
+    "a NumPy number in a list": ([0, 1], [np.int64(1)], [1]),
+    "an index": ([0, 1], pd.RangeIndex(1), [0]),
+    "a tuple of two levels": ([("a", "x"), ("b", "y")], [("b", "y")], [("b", "y")]),
+}
+
+
+@pytest.mark.parametrize(("labels", "context", "told"), CONTEXTS.values(), ids=CONTEXTS)
+def test_context_is_named_as_in_the_frame(labels, context, told):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=pd.Index(labels))
+    kinds = {told[0]: "real"}
+    model = pf.tables.fit(frame, context=context, kinds=kinds, epochs=1, progress=False)
+    assert model.context.labels == told
+    drawn = model.sample(given=frame[told][:3])
+    assert list(drawn.columns) == told + [label for label in labels if label not in told]
+    assert type(drawn.columns) is type(frame.columns) or isinstance(labels[0], int)
+
+
+@pytest.mark.parametrize("index", [[3, 3, 7, 3, 9, 7], [math.nan] * 6, [("a", 1)] * 4 + [("b", 2)] * 2])
+def test_each_given_row_gets_one_new_row_whatever_its_index(index):
+    frame = pd.DataFrame({"c": [*"ab"] * 50, "y": np.random.default_rng(0).normal(size=100)})
+    model = pf.tables.fit(frame, context=["c"], epochs=1, progress=False)
+    given = pd.DataFrame({"c": [*"aabbab"]})
+    torch.manual_seed(0)
+    wanted = model.sample(given=given)
+    given.index = pd.MultiIndex.from_tuples(index) if isinstance(index[0], tuple) else pd.Index(index)
+    torch.manual_seed(0)
+    drawn = model.sample(given=given)
+    pd.testing.assert_frame_equal(drawn, wanted.set_axis(given.index))
+    assert model.sample(given=given[:0]).shape == (0, 2)
+
+
 def test_conditional_densities_integrate_to_one():
     g = np.random.default_rng(0)
     frame = pd.DataFrame({"y": g.normal(size=100), "c": g.choice(["a", "b"], size=100)})
@@ -246,6 +317,67 @@ def test_weights_count_rows_as_often():
     assert model.sample(2000)["c"].eq("a").mean() == pytest.approx(0.75, abs=0.06)
     with pytest.raises(ValueError, match="a weight ≥ 0 for each of 200 rows"):
         pf.tables.fit(frame, weights=-weights, epochs=1, progress=False)
+    for wrong in (2.0, weights[:, None]):
+        with pytest.raises(ValueError, match="expected a weight for each of 200 rows; got shape"):
+            pf.tables.fit(frame, weights=wrong)
+    held_out = torch.randperm(200, generator=torch.Generator().manual_seed(0))[:20].numpy()
+    for rows, told in (
+        (held_out, "180 rows to train on"),
+        (np.setdiff1d(range(200), held_out), "20 rows held"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"a weight above 0 in some of the {told}.*; got none: leave out"
+        ):
+            pf.tables.fit(frame, weights=np.isin(range(200), rows), epochs=1, progress=False)
+
+
+def numbers():
+    g = np.random.default_rng(0)
+    a, b, c = g.normal(size=(3, 200))
+    price, count = g.lognormal(2, 1, size=200).round(2) + 0.01, g.integers(1, 90, size=200)
+    few = g.integers(1, 5, size=200)
+    return {"a": a, "b": b, "c": c, "price": price, "count": count, "few": few}
+
+
+RELATIONS = {
+    "a sum": (("a", "b", "c"), lambda n: n["a"] - 3 * n["b"] + 7, "a, b, t are linearly dependent"),
+    "single precision": (("a", "b"), lambda n: (n["a"] + n["b"]).astype("f"), "a, b, t are linearly"),
+    "a sum with levels": (("a", "b", "few"), lambda n: n["a"] + n["few"], "a, few, t are linearly dependent"),
+    "counts": (
+        ("b", "count", "few"),
+        lambda n: 0.7 * n["count"] + n["few"] / 3,
+        "count, few, t are linearly",
+    ),
+    "a product": (
+        ("a", "price", "count"),
+        lambda n: (n["price"] * n["count"]).round(2),
+        "price, count, t are dependent by a product",
+    ),
+}
+
+
+@pytest.mark.parametrize(("names", "relation", "message"), RELATIONS.values(), ids=RELATIONS)
+@pytest.mark.parametrize("given", [0, 2])
+def test_sums_and_products_of_columns_have_no_density(names, relation, message, given):
+    frame = pd.DataFrame({name: numbers()[name] for name in names} | {"t": relation(numbers())})
+    frame.loc[::9, names[0]] = np.nan
+    context, told = [*names[:given]], message.split(" are ")
+    order = sorted(told[0].split(", "), key=lambda name: name in context)  # the context's come last
+    with pytest.warns(UserWarning, match=f"no density, .*: columns {', '.join(order)} are {told[1]}"):
+        pf.tables.fit(frame, context=context, epochs=1, progress=False)
+
+
+def test_relations_that_leave_a_density_are_not_told():
+    n = numbers()
+    other = n["few"] * 20 + n["count"] % 7
+    whole = pd.DataFrame({"count": n["count"], "other": other, "t": n["count"] + other, "a": n["a"]})
+    pf.tables.fit(whole, epochs=1, progress=False)
+    rounded = pd.DataFrame({"a": n["a"].round(2), "b": n["b"].round(2), "t": (n["a"] + n["b"]).round(2)})
+    pf.tables.fit(rounded, epochs=1, progress=False)
+    sentinels = pd.DataFrame({name: np.append(n[name], 1e12) for name in "abc"})
+    pf.tables.fit(sentinels, epochs=1, progress=False)
+    given = pd.DataFrame({"x": n["a"], "y": n["b"], "t": n["a"] + n["b"], "c": n["c"]})
+    pf.tables.fit(given, context=["x", "y", "t"], epochs=1, progress=False)  # of the context all may be
 
 
 def test_a_table_without_a_density_is_told():

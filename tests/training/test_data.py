@@ -16,6 +16,7 @@ def rows(count, width=2, seed=5):
 
 DATA = rows(200) * 2 + 1
 CONTEXT = rows(200, 3, seed=6)
+COLUMN = CONTEXT[:, :1]
 LABELS = torch.arange(200) % 3
 
 
@@ -299,6 +300,17 @@ COPIES = {
         "columns 0, 1, 2 are lin",
     ),
     "constant": (torch.cat([DATA, torch.full((200, 1), 3.0)], 1), "column 2 is constant"),
+    "flag": (torch.cat([DATA, (COLUMN > 0).float()], 1), "column 2 is of 12 values or fewer"),
+    "levels": (torch.cat([rows(200, 1), DATA.div(2).round()], 1), "columns 1, 2 are of 12 values or fewer"),
+    "zeros": (
+        torch.cat([DATA.clamp(min=0), CONTEXT], 1),
+        "columns 0, 1 are at one value in 5% of the rows or more. .* need pf.tables.fit",
+    ),
+    "capped": (torch.cat([DATA, COLUMN.clamp(-1.2, 1.2)], 1), "column 2 is at one value in 5% of the rows"),
+    "zeros and cents": (
+        torch.cat([DATA, 5 * COLUMN.clamp(min=0).mul(100).round() / 100], 1),
+        "column 2 is at one value",
+    ),
 }
 
 
@@ -313,6 +325,18 @@ def test_data_without_a_density_are_told_of(data, message):
 def test_whole_numbers_may_come_twice():
     flow = pf.Flow([pf.nice(2), tr.Dequantize(levels=17, event_dim=1)])
     fit(flow, torch.randint(0, 17, (300, 2)), epochs=1)  # no warning
+
+
+@pytest.mark.parametrize("digits", [0.5, 1, 2])
+@pytest.mark.parametrize("skew", [0.0, 2.0])
+def test_rounding_makes_no_frequent_values(digits, skew):
+    x = rows(1000, 6)
+    x = x if not skew else (skew * x).exp()
+    fit(small(6), x.mul(10**digits).round() / 10**digits, epochs=1)  # no warning
+
+
+def test_few_rows_with_a_frequent_value_are_told_nothing():
+    fit(small(3), torch.cat([DATA, COLUMN.clamp(min=0)], 1)[:15], epochs=1, batch_size=5)  # no warning
 
 
 def test_nearly_dependent_columns_are_no_copies():
