@@ -125,13 +125,16 @@ class Kind:
         if unique.dtype.kind == "f":  # beyond 2⁵³ all doubles are whole
             whole = whole and bool((np.abs(unique) < 2.0**53).all())
         low, high = (float(unique[0]), float(unique[-1])) if len(unique) else (0.0, 0.0)
+        is_often = counts >= max(10, 0.02 * len(values))  # a density there has no bound
         if name is None:
-            repeated = len(values) >= REPEATED * len(unique)
+            repeated = len(values) >= REPEATED * len(unique) and not _has_new(counts, is_often)
             is_flag = unique.tolist() == [0, 1]
             if len(unique) <= 1 or is_flag or (repeated and (not whole or len(unique) <= FEW)):
                 name = "ordinal"
             elif whole:
                 name = "integer"
+            elif (~is_often).sum() < 2:
+                name = "ordinal"
             elif low >= 0 and high <= 1:
                 name = "fraction"
             else:
@@ -155,13 +158,29 @@ class Kind:
             raise ValueError(
                 f"column {column}: expected numbers within {bounds} for kind {name}; got {low} … {high}"
             )
-        often = unique[counts >= max(10, 0.02 * len(values))]  # a density there has no bound
         edges = [v for v in bounds if v in (low, high)]
-        return cls(name, dtype, sorted({*often.tolist(), *edges}), low=bounds[0], high=bounds[1])
+        listed = sorted({*unique[is_often].tolist(), *edges})
+        rest = np.setdiff1d(unique, listed)
+        if len(rest) < 2:
+            raise ValueError(
+                f"column {column}: expected more than one value beside "
+                f"{', '.join(f'{v:g}' for v in listed)} for kind {name}; got {rest.tolist()}"
+            )
+        return cls(name, dtype, listed, low=bounds[0], high=bounds[1])
 
     def state(self) -> dict[str, Any]:
         """Return plain values to save."""
         return asdict(self)
+
+
+def _has_new(counts: Array, is_often: Array) -> bool:
+    """Whether a value that is none of the frequent ones is likely to be one never seen.
+
+    Among new rows about as many hold a value never seen as rows hold a value seen once (Good, "The Population
+    Frequencies of Species", 1953). So amounts that are mostly 0 are told from levels of which some are rare.
+    """
+    once = (counts == 1).sum()
+    return bool(once > max(is_often.sum(), counts[~is_often].sum() / 5))
 
 
 def _unwrapped(value: Any) -> Any:

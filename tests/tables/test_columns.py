@@ -34,6 +34,19 @@ COLUMNS = {
     "seconds since 1970": ("real", pd.Series(1.7e9 + 600 * G.random(COUNT))),
     "positive": ("positive", pd.Series(G.lognormal(2, 2, size=COUNT))),
     "positive with zeros": ("positive", pd.Series(np.maximum(0, G.normal(size=COUNT)))),
+    "claims": (
+        "positive",
+        pd.Series(np.where(np.arange(COUNT) % 25 > 0, 0, G.lognormal(5, 1.5, size=COUNT))),
+    ),
+    "whole claims": (
+        "integer",
+        pd.Series(np.where(np.arange(COUNT) % 40 > 0, 0, 7 ** (np.arange(COUNT) // 40))),
+    ),
+    "losses and gains": ("real", pd.Series(np.where(G.random(COUNT) < 0.97, 0, G.normal(size=COUNT)))),
+    "fraction, mostly one": (
+        "fraction",
+        pd.Series(np.where(G.random(COUNT) < 0.97, 1, G.random(size=COUNT))),
+    ),
     "fraction": ("fraction", pd.Series(G.beta(0.5, 2, size=COUNT))),
     "fraction with both ends": ("fraction", pd.Series(np.clip(G.normal(0.5, 0.4, size=COUNT), 0, 1))),
     "counts": ("integer", pd.Series(G.poisson(30, size=COUNT))),
@@ -43,6 +56,9 @@ COLUMNS = {
     "skewed counts": ("integer", pd.Series((G.pareto(1, size=COUNT) * 3).astype(np.int32))),
     "large identifiers": ("integer", pd.Series(2**62 + G.integers(0, 10**6, size=COUNT))),
     "levels": ("ordinal", pd.Series(G.choice([0.5, 2.5, 6.0], size=COUNT))),
+    "levels of which some are rare": ("ordinal", pd.Series(np.minimum(np.arange(COUNT) // 30, 9) / 2 + 0.5)),
+    "levels and three others": ("ordinal", pd.Series([0.5, 1.5, 2.5, 4.0] * 99 + [1.1, 0.7, 2.9, 0.5])),
+    "a level and another": ("ordinal", pd.Series([0.0] * 29 + [1.5])),
     "small whole numbers": ("ordinal", pd.Series(G.integers(1, 6, size=COUNT))),
     "texts": ("categorical", pd.Series(G.choice(["red", "green", "blue, dark"], size=COUNT))),
     "texts with gaps": ("categorical", gaps(G.choice(["red", "green"], size=COUNT), object)),
@@ -157,6 +173,24 @@ def test_rows_of_no_weight_tell_only_what_can_occur():
     assert probabilities == pytest.approx({"a": 2.5 / 3.5, "b": 0.5 / 3.5, None: 0.5 / 3.5})
 
 
+def test_rare_amounts_are_no_levels():
+    """Of 3,000 rows 120 hold an amount: P(0) and the density that lognormal amounts have, on fresh rows too."""
+    g = np.random.default_rng(0)
+
+    def amounts(count):
+        return pd.Series(np.where(g.random(count) < 0.96, 0, g.lognormal(5, 1.5, size=count)), name="c")
+
+    column, fresh = column_of(amounts(3000)), amounts(3000)
+    assert (column.kind.name, column.kind.listed) == ("positive", [0.0])
+    log_prob = column.encode(fresh)[2].numpy()
+    assert log_prob[fresh == 0] == pytest.approx(math.log(0.96), abs=0.02)
+    logs = np.log(fresh[fresh > 0])
+    truth = math.log(0.04) - logs - math.log(1.5 * math.sqrt(2 * math.pi)) - ((logs - 5) / 1.5) ** 2 / 2
+    assert log_prob[fresh > 0].mean() == pytest.approx(truth.mean(), abs=0.1)
+    drawn = column.decode(torch.randn(3000, generator=torch.Generator().manual_seed(0)))
+    assert drawn[drawn > 0].nunique() > 80
+
+
 IMPOSSIBLE = {
     "a new category": ("texts", "purple"),
     "a gap where there were none": ("real", None),
@@ -229,6 +263,12 @@ BAD = {
         "real",
         ValueError,
         "more than one value for kind real",
+    ),
+    "one value beside an atom": (
+        pd.Series([0.0] * 29 + [1.5]),
+        "positive",
+        ValueError,
+        r"column c: expected more than one value beside 0 for kind positive; got \[1.5\]",
     ),
     "an infinity": (pd.Series([1.0, math.inf]), None, ValueError, "column c: row 2 holds an infinity"),
     "complex numbers": (pd.Series([1j, 2.0]), None, TypeError, "expected real numbers; got complex128"),
