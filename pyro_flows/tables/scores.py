@@ -46,7 +46,7 @@ class Scores:
         share = w[0] / (w[0] + w[1])
         inner = 1 / (share / secants[:-1] + (1 - share) / secants[1:])
         self._slopes = torch.cat([secants[:1], inner, secants[-1:]])
-        self._sizes = torch.stack([steps, rises])
+        self._sizes = torch.stack([steps, rises], -1)
 
     @classmethod
     def of(cls, values: Array, weights: Array, *, straight: bool) -> Scores:
@@ -64,8 +64,9 @@ class Scores:
         spacing = max(0.25, 1.6 * total**-0.2)
         scores = np.linspace(-outer, outer, 2 + round(2 * outer / spacing))
         knots = np.interp(_ndtr(scores), cumulated, values)
-        # Of knots at one place the first.
-        keep = np.append(True, np.diff(knots) > max(1e-9 * (knots[-1] - knots[0]), _LEAST))
+        # Of knots at one place the first. What is one place, the bulk tells: a few cells may be −3.4e38.
+        bulk = np.diff(np.interp([0.1, 0.9], cumulated, values)).item() or knots[-1] - knots[0]
+        keep = np.append(True, np.diff(knots) > max(1e-9 * bulk, _LEAST))
         if keep.sum() < 2:  # nearly all values are one
             knots, scores, keep = values[[0, -1]], scores[[0, -1]], np.array([True, True])
         knots, last = knots[keep], scores[-1]
@@ -113,12 +114,7 @@ class Scores:
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and log dz/dt."""
-        first, last = self.knots[0], self.knots[-1]
-        inside = _between(t, first, last)
-        start = float(self.scores[0])
-        z, slope = rational_quadratic(
-            inside - first + start, self._sizes, self._slopes, start, -1, inverse=False
-        )
+        z, slope = self._spline(t, inverse=False)
         for above in (False, True):
             excess = t - self.knots[-1] if above else self.knots[0] - t
             beyond, excess = excess > 0, excess.clamp(min=0)
@@ -139,10 +135,7 @@ class Scores:
     def inverse(self, z: Tensor) -> Tensor:
         """Return t; a score too large for a number gives an infinity."""
         first, last = self.scores[0], self.scores[-1]
-        start = float(first)
-        inside = _between(z, first, last)
-        t = rational_quadratic(inside, self._sizes, self._slopes, start, -1, inverse=True)[0]
-        t = t - start + self.knots[0]
+        t = self._spline(z, inverse=True)[0]
         for above in (False, True):
             corner, steepness, xi = self._end(above)
             beyond, size = (z > last, z) if above else (z < first, -z)
@@ -152,6 +145,21 @@ class Scores:
                 excess = (size - corner) / steepness
             t = torch.where(beyond, self.knots[-1] + excess if above else self.knots[0] - excess, t)
         return t
+
+    def _spline(self, value: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Return the spline, or its inverse, of values taken to the nearest knot if outside, and log-slopes.
+
+        Each value is counted from its own bin's corner: others may lie at a distance that swallows it.
+        """
+        starts, ends = (self.scores, self.knots) if inverse else (self.knots, self.scores)
+        inside = _between(value, starts[0], starts[-1])
+        place = torch.searchsorted(starts[1:-1].contiguous(), inside.detach().contiguous(), right=True)
+        sizes, slopes = (
+            self._sizes[place][..., None],
+            torch.stack((self._slopes[place], self._slopes[place + 1]), -1),
+        )
+        moved, slope = rational_quadratic(inside - starts[place], sizes, slopes, 0.0, -1, inverse=inverse)
+        return ends[place] + moved, slope
 
     def _end(self, above: bool) -> tuple[float, float, float]:
         """Return the outer knot's score, positive towards the outside, the slope there, and ξ."""
