@@ -121,7 +121,7 @@ class Column:
             inside = np.flatnonzero(interval == self.place)
             a, b = self.edges[self.place : self.place + 2]
             numbers = self.body.decode(widened(z.double()[torch.from_numpy(inside)], a, b))
-            cells, missing[inside] = cells.astype(np.result_type(cells, numbers)), False
+            cells, missing[inside] = cells.astype(numbers.dtype), False
             cells[inside] = numbers
         return restored(cells, missing, self.name, self.kind)
 

@@ -12,10 +12,12 @@ from torch import Tensor
 from ..elementwise.spline import rational_quadratic
 from .normal import ndtr
 from .values import Array
+from .whole import widths
 
 __all__ = ["Scores"]
 
 _LEAST = 1e-100
+FAR = 1000  # times the width of the values' middle
 
 
 class Scores:
@@ -79,36 +81,48 @@ class Scores:
     def of_counts(cls, values: Array, counts: Array, *, lowest: float = -math.inf) -> Scores:
         """Return the map for whole numbers, the number k being the interval [k, k + 1) of t.
 
-        A frequent number has knots at both its ends; rare neighbours share an interval.
+        A frequent number has knots at both its ends; rare neighbours share an interval, unless they are as
+        far apart as what stands for a missing number is from the others.
 
         Args:
-            values: the numbers that occur, increasing, at least two.
+            values: the numbers that occur, increasing, at least two, as doubles.
             counts: how often they do.
             lowest: the least possible number.
         """
         total, enough = counts.sum(), max(5.0, counts.sum() ** 0.5)
-        unit = max(1.0, 4 * np.spacing(float(np.abs(values).max())))  # above 2⁵² numbers lie further apart
+        units = widths(values)
+        ends = np.maximum.accumulate(values + units)
+        tenth = len(values) // 10
+        far = FAR * (values[-1 - tenth] - values[tenth])
         edges, cumulated, since = [values[0]], [0.0], 0.0
-        for k, (value, count) in enumerate(zip(values, counts, strict=True)):
-            if count >= enough and since and edges[-1] < value:
-                edges.append(value)
-                cumulated.append(cumulated[-1] + since)
-                since = 0.0
+
+        def close(edge: float) -> None:
+            nonlocal since
+            if edge > edges[-1]:
+                edges.append(edge)
+                cumulated.append(cumulated[-1])
+            cumulated[-1] += since
+            since = 0.0
+
+        for k, (value, end, count) in enumerate(zip(values, ends, counts, strict=True)):
+            if k and value - ends[k - 1] > far:
+                close(ends[k - 1])
+                since = 0.5  # for all the numbers between
+                close(value)
+            if since and count >= enough:
+                close(value)
             since += count
             if since >= enough or k == len(values) - 1:
-                edges.append(value + unit)
-                cumulated.append(cumulated[-1] + since)
-                since = 0.0
+                close(end)
         below = 0.0 if values[0] <= lowest else 0.5  # what is left for numbers not yet seen
-        levels = (np.array(cumulated) + below) / (total + below + 0.5)
+        levels = (np.array(cumulated) + below) / (cumulated[-1] + below + 0.5)
         knots = np.array(edges, dtype=np.float64)
         if not below:
             knots, levels = knots[1:], levels[1:]  # the lowest number reaches down to −∞
         if len(knots) < 2:
-            knots = np.append(knots, knots[-1] + unit)
+            knots = np.append(knots, knots[-1] + units[-1])
             levels = np.append(levels, (1 + levels[-1]) / 2)
-        numbers = values.astype(np.float64)
-        lower, upper = _tail_indices(numbers, counts)
+        lower, upper = _tail_indices(values, counts)
         tails = (lower if below else 0.0, upper)
         return cls(torch.tensor(knots), torch.tensor(_ndtri(levels)), tails)
 

@@ -93,7 +93,7 @@ def unit_of(series: pd.Series) -> str:
 def plain(series: pd.Series, unit: str | None = None) -> tuple[Array, Array]:
     """Return a tidy column's values, and which of them are missing.
 
-    Numbers come as int64 or float64, dates as int64 counts of `unit` since 1970, all else as objects.
+    Numbers come as int64, uint64 if some need it, or float64, dates as int64 counts of `unit` since 1970, all else as objects.
 
     Raises:
         TypeError: if numbers are complex, or there are no dates but a unit is given.
@@ -115,9 +115,9 @@ def plain(series: pd.Series, unit: str | None = None) -> tuple[Array, Array]:
     if pd.api.types.is_complex_dtype(dtype):
         raise TypeError(f"column {series.name}: expected real numbers; got {dtype}")
     if pd.api.types.is_integer_dtype(dtype):
-        if len(series) and series.max() > np.iinfo(np.int64).max:
-            return series.to_numpy(dtype=np.float64), missing
-        return series.fillna(0).to_numpy(dtype=np.int64), missing
+        whole = series.fillna(0)
+        is_huge = len(whole) and whole.max() > np.iinfo(np.int64).max
+        return whole.to_numpy(dtype=np.uint64 if is_huge else np.int64), missing
     values = series.to_numpy(dtype=np.float64, na_value=np.nan)
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):

@@ -54,6 +54,18 @@ COLUMNS = {
     "counts, nullable": ("integer", gaps(G.poisson(30, size=COUNT), "Int64")),
     "whole and negative": ("integer", pd.Series(G.integers(-500, 500, size=COUNT))),
     "skewed counts": ("integer", pd.Series((G.pareto(1, size=COUNT) * 3).astype(np.int32))),
+    "identifiers without a sign": (
+        "integer",
+        pd.Series(2**63 + G.integers(0, 10**6, size=COUNT).astype(np.uint64)),
+    ),
+    "identifiers without a sign, with gaps": (
+        "integer",
+        gaps(2**63 + G.integers(0, 10**6, size=COUNT).astype(np.uint64), "UInt64"),
+    ),
+    "levels without a sign": (
+        "ordinal",
+        pd.Series(np.uint64(2**64 - 6) + G.integers(1, 6, size=COUNT).astype(np.uint64)),
+    ),
     "large identifiers": ("integer", pd.Series(2**62 + G.integers(0, 10**6, size=COUNT))),
     "levels": ("ordinal", pd.Series(G.choice([0.5, 2.5, 6.0], size=COUNT))),
     "levels of which some are rare": ("ordinal", pd.Series(np.minimum(np.arange(COUNT) // 30, 9) / 2 + 0.5)),
@@ -189,6 +201,64 @@ def test_rare_amounts_are_no_levels():
     assert log_prob[fresh > 0].mean() == pytest.approx(truth.mean(), abs=0.1)
     drawn = column.decode(torch.randn(3000, generator=torch.Generator().manual_seed(0)))
     assert drawn[drawn > 0].nunique() > 80
+
+
+@pytest.mark.parametrize("unit", [1e-60, 1e-18, 6e23, 1e200])
+def test_real_columns_of_any_unit(unit):
+    values = G.normal(size=COUNT)
+    usual, column = column_of(pd.Series(values)), column_of(pd.Series(values * unit))
+    log_prob = [c.encode(pd.Series(x, name="c"))[2] for c, x in ((usual, values), (column, values * unit))]
+    torch.testing.assert_close(log_prob[1] + math.log(unit), log_prob[0])
+    z = torch.linspace(-3, 3, 101, dtype=torch.float64)
+    np.testing.assert_allclose(column.decode(z) / unit, usual.decode(z), rtol=1e-6)
+
+
+# Whole numbers of which 64 bits cannot hold all differences: how to draw them, and the log-probability of each.
+WIDE = {
+    "all": (lambda g: g.integers(-(2**63), 2**63 - 1, 2000), -64 * math.log(2)),
+    "none negative": (lambda g: g.integers(0, 2**63 - 1, 2000), -63 * math.log(2)),
+    "without a sign": (lambda g: g.integers(0, 2**64 - 1, 2000, dtype=np.uint64), -64 * math.log(2)),
+    "a million above 2⁶³": (
+        lambda g: np.uint64(2**63) + g.integers(0, 10**6, 2000, dtype=np.uint64),
+        -math.log(10**6),
+    ),
+}
+
+
+@pytest.mark.parametrize(("draw", "truth"), WIDE.values(), ids=WIDE)
+def test_whole_numbers_further_apart_than_64_bits_tell(draw, truth):
+    series = pd.Series(draw(np.random.default_rng(0)), name="c")
+    column = column_of(series)
+    assert column.kind.name == "integer"
+    log_prob = column.encode(series)[2]
+    assert float(log_prob.mean()) == pytest.approx(truth, abs=0.02)
+    assert float(log_prob.std()) < 0.6
+    levels = torch.special.ndtri((torch.arange(2000).double() + 0.5) / 2000)
+    drawn = column.decode(levels)
+    assert drawn.dtype == series.dtype
+    width = float(series.max()) - float(series.min())
+    np.testing.assert_allclose(drawn.astype(float), np.sort(series).astype(float), rtol=0, atol=0.03 * width)
+    assert drawn.nunique() > 1990
+
+
+@pytest.mark.parametrize("far", [2**63 - 1, 2**60, 10**10, -(10**10), -(2**63), 2**64 - 1])
+@pytest.mark.parametrize("share", [0.0005, 0.1])
+def test_a_stand_in_for_missing_numbers_costs_the_others_nothing(far, share):
+    numbers = np.arange(2000) % 1000
+    dtype = np.uint64 if far > 2**63 else np.int64
+    is_far = np.arange(2000) < share * 2000
+    series = pd.Series(np.where(is_far, dtype(far), numbers.astype(dtype)), name="c")
+    column = column_of(series)
+    log_prob = column.encode(series)[2].numpy()
+    assert log_prob[~is_far].mean() == pytest.approx(math.log((1 - share) / 1000), abs=0.02)
+    drawn = column.decode(torch.special.ndtri((torch.arange(2000).double() + 0.5) / 2000))
+    assert drawn.dtype == series.dtype
+    near = drawn[(drawn >= 0) & (drawn < 1000)]
+    assert len(near) == pytest.approx((1 - share) * 2000, abs=3)
+    assert near.nunique() > 850
+    if abs(far) < 2**53:
+        assert np.exp(log_prob[is_far]) == pytest.approx(share, rel=0.02)
+        assert (drawn == far).sum() == pytest.approx(share * 2000, abs=1)
 
 
 IMPOSSIBLE = {

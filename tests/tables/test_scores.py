@@ -110,7 +110,7 @@ def test_any_numbers_have_finite_scores(values):
 
 def test_counts_have_the_probabilities_that_were_counted():
     counts = np.array([500.0, 300.0, 100.0, 60.0, 40.0])
-    scores = Scores.of_counts(np.arange(5), counts, lowest=0)
+    scores = Scores.of_counts(np.arange(5.0), counts, lowest=0)
     edges = torch.arange(6, dtype=torch.float64)
     z = scores.forward(edges)[0]
     z[0] = -math.inf
