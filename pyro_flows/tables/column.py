@@ -59,7 +59,7 @@ class Column:
         What can occur, all rows tell. Each interval has half a row beside those that fall into it, so that
         nothing which can occur is impossible.
         """
-        values, missing = plain(tidy(series), kind.unit)
+        values, missing = plain(tidy(series), kind)
         listed = [*([None] if missing.any() else []), *kind.listed]
         where = _places(values, missing, listed)
         counts = np.bincount(where + 1, weights, minlength=len(listed) + 1)[1:] + 0.5
@@ -89,7 +89,7 @@ class Column:
         Raises:
             TypeError: if the cells are texts instead of numbers, or the like.
         """
-        values, missing = plain(tidy(series), self.kind.unit)
+        values, missing = plain(tidy(series), self.kind)
         self._check(values, missing)
         where = _places(values, missing, self.values)
         interval = torch.from_numpy(where + ((where >= self.place) & (self.body is not None))).clamp(min=0)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .values import Array, is_date, plain, tidy, unit_of
+from .dates import is_date, unit_of
+from .values import Array, plain, tidy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -89,7 +89,7 @@ class Scores:
             counts: how often they do.
             lowest: the least possible number.
         """
-        total, enough = counts.sum(), max(5.0, counts.sum() ** 0.5)
+        enough = max(5.0, counts.sum() ** 0.5)
         units = widths(values)
         ends = np.maximum.accumulate(values + units)
         tenth = len(values) // 10

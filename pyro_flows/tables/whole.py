@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .values import Array
+if TYPE_CHECKING:
+    from .values import Array
 
 __all__ = ["difference", "moved", "widths"]
 

@@ -186,7 +186,7 @@ def test_rows_of_no_weight_tell_only_what_can_occur():
 
 
 def test_rare_amounts_are_no_levels():
-    """Of 3,000 rows 120 hold an amount: P(0) and the density that lognormal amounts have, on fresh rows too."""
+    """A twenty-fifth of rows hold lognormal amounts: fresh rows have P(0), and their density."""
     g = np.random.default_rng(0)
 
     def amounts(count):
@@ -213,7 +213,7 @@ def test_real_columns_of_any_unit(unit):
     np.testing.assert_allclose(column.decode(z) / unit, usual.decode(z), rtol=1e-6)
 
 
-# Whole numbers of which 64 bits cannot hold all differences: how to draw them, and the log-probability of each.
+# Whole numbers of which 64 bits cannot hold all differences: their draws, and each one's log-probability.
 WIDE = {
     "all": (lambda g: g.integers(-(2**63), 2**63 - 1, 2000), -64 * math.log(2)),
     "none negative": (lambda g: g.integers(0, 2**63 - 1, 2000), -63 * math.log(2)),
