@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dates import is_date, unit_of
+from .disguised import check_no_disguise, is_plain_number
 from .values import Array, plain, tidy
 
 if TYPE_CHECKING:
@@ -105,17 +106,20 @@ class Kind:
 
     @classmethod
     def _of_objects(cls, series: pd.Series, values: Array, name: str | None) -> Kind:
+        column = str(series.name)
         boolean = len(values) > 0 and all(isinstance(v, bool | np.bool_) for v in values)
         if name not in (None, "categorical", "boolean"):
-            raise TypeError(
-                f"column {series.name}: expected numbers for kind {name}; got {_shown(values[0])}"
-            )
+            odd = next((v for v in values if boolean or not is_plain_number(v)), None)
+            got = "gaps only" if not len(values) else _shown(values[0] if odd is None else odd)
+            raise TypeError(f"column {column}: expected numbers for kind {name}; got {got}")
         listed = sorted({_unwrapped(v) for v in values}, key=lambda v: (str(type(v)), v))
-        if name is None and len(values) > FEW and len(listed) == len(values):
-            raise ValueError(
-                f"column {series.name}: {len(values)} texts, all different, as an identifier has: leave it "
-                "out, or set its kind to categorical"
-            )
+        if name is None and len(listed) > FEW:
+            check_no_disguise(column, values.tolist())
+            if len(listed) == len(values):
+                raise ValueError(
+                    f"column {column}: {len(values)} texts, all different, as an identifier has: leave it "
+                    "out, or set its kind to categorical"
+                )
         found = "boolean" if boolean else "categorical"
         return cls(name or found, str(series.dtype), listed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,9 @@ def tidy(series: pd.Series) -> pd.Series:
     if kind in ("date", "datetime", "datetime64"):
         return dates_of_objects(series)
     strange = next((v for v in kept if not isinstance(v, str | bool | int | float)), None)
+    if isinstance(strange, datetime.date):
+        odd = next(v for v in kept if not isinstance(v, datetime.date))
+        raise TypeError(f"column {series.name}: expected dates, as {strange} is; got {odd!r}")
     if strange is not None:
         raise TypeError(
             f"column {series.name}: expected numbers, texts, Booleans or dates; got {type(strange).__name__}"

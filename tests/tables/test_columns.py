@@ -308,6 +308,24 @@ BAD = {
         ValueError,
         "column c: expected a kind among ",
     ),
+    "a date and a text": (
+        pd.Series([datetime.date(2024, 1, 2), "n/a"], dtype=object),
+        None,
+        TypeError,
+        "column c: expected dates, as 2024-01-02 is; got 'n/a'",
+    ),
+    "a text among numbers set as real": (
+        pd.Series(["1.5", "?", "2.5"]),
+        "real",
+        TypeError,
+        r"column c: expected numbers for kind real; got '\?'",
+    ),
+    "nothing as real": (
+        pd.Series([None] * 3, dtype=object),
+        "real",
+        TypeError,
+        "column c: expected numbers for kind real; got gaps only",
+    ),
     "texts as numbers": (
         pd.Series(["a", "b"]),
         "real",
