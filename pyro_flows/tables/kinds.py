@@ -10,6 +10,7 @@ import numpy as np
 
 from .dates import is_date, unit_of
 from .disguised import check_no_disguise, is_plain_number
+from .scores import LEAST
 from .values import Array, plain, tidy
 
 if TYPE_CHECKING:
@@ -170,6 +171,11 @@ class Kind:
             raise ValueError(
                 f"column {column}: expected more than one value beside "
                 f"{', '.join(f'{v:g}' for v in listed)} for kind {name}; got {rest.tolist()}"
+            )
+        if name == "real" and not LEAST < rest[-1] - rest[0] < math.inf:
+            raise ValueError(
+                f"column {column}: expected numbers that span more than {LEAST} and less than 1e308; got "
+                f"{rest[0]} … {rest[-1]}"
             )
         return cls(name, dtype, listed, low=bounds[0], high=bounds[1])
 

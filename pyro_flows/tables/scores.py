@@ -14,9 +14,9 @@ from .normal import ndtr
 from .values import Array
 from .whole import widths
 
-__all__ = ["Scores"]
+__all__ = ["LEAST", "Scores"]
 
-_LEAST = 1e-100
+LEAST = 1e-100  # that values span
 FAR = 1000  # times the width of the values' middle
 
 
@@ -55,10 +55,8 @@ class Scores:
         """Return the map that makes `values` normal: knots at their quantiles, and tails, if not straight."""
         order = np.argsort(values, kind="stable")
         values, weights = values[order], weights[order]
-        if not values[-1] - values[0] > _LEAST:  # slopes would overflow
-            raise ValueError(
-                f"expected values that span more than {_LEAST}; got {values[-1] - values[0]:.3g}"
-            )
+        if not values[-1] - values[0] > LEAST:  # slopes would overflow
+            raise ValueError(f"expected values that span more than {LEAST}; got {values[-1] - values[0]:.3g}")
         total = weights.sum()
         cumulated = (weights.cumsum() - weights / 2) / total
         beyond = min(20.0, max(2.0, 0.5 * total**0.5))  # rows outside each outer knot
@@ -68,7 +66,7 @@ class Scores:
         knots = np.interp(_ndtr(scores), cumulated, values)
         # Of knots at one place the first. What is one place, the bulk tells: a few cells may be −3.4e38.
         bulk = np.diff(np.interp([0.1, 0.9], cumulated, values)).item() or knots[-1] - knots[0]
-        keep = np.append(True, np.diff(knots) > max(1e-9 * bulk, _LEAST))
+        keep = np.append(True, np.diff(knots) > max(1e-9 * bulk, LEAST))
         if keep.sum() < 2:  # nearly all values are one
             knots, scores, keep = values[[0, -1]], scores[[0, -1]], np.array([True, True])
         knots, last = knots[keep], scores[-1]
@@ -105,11 +103,11 @@ class Scores:
             since = 0.0
 
         for k, (value, end, count) in enumerate(zip(values, ends, counts, strict=True)):
-            if k and value - ends[k - 1] > far:
+            is_far = k > 0 and value - ends[k - 1] > far
+            if is_far:
                 close(ends[k - 1])
-                since = 0.5  # for all the numbers between
-                close(value)
-            if since and count >= enough:
+            if value > edges[-1] and (is_far or count >= enough):
+                since = since or 0.5  # half a row for all the numbers between
                 close(value)
             since += count
             if since >= enough or k == len(values) - 1:

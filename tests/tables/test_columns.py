@@ -352,6 +352,18 @@ BAD = {
         ValueError,
         "more than one value for kind real",
     ),
+    "numbers too close": (
+        pd.Series([1e-200, -2e-200, 3e-201]),
+        None,
+        ValueError,
+        "column c: expected numbers that span more than 1e-100 and .*; got -2e-200 … 1e-200",
+    ),
+    "numbers too far apart": (
+        pd.Series([1.5e308, -1.5e308, 0.5]),
+        None,
+        ValueError,
+        r"column c: expected numbers that span .* less than 1e308; got -1.5e\+308 … 1.5e\+308",
+    ),
     "one value beside an atom": (
         pd.Series([0.0] * 29 + [1.5]),
         "positive",

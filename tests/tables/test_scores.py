@@ -118,6 +118,16 @@ def test_counts_have_the_probabilities_that_were_counted():
     torch.testing.assert_close(probabilities, torch.tensor(counts / 1000.5))
 
 
+def test_frequent_numbers_far_apart_share_nothing_with_those_between():
+    numbers, counts = 100.0 * np.arange(20), np.full(20, 50.0)
+    scores = Scores.of_counts(numbers, counts, lowest=0)
+    lower, upper = (scores.forward(torch.from_numpy(numbers + k))[0] for k in (0, 1))
+    lower[0] = -math.inf
+    torch.testing.assert_close(
+        log_mass(lower, upper).exp(), torch.full((20,), 50 / (1000 + 19 / 2 + 1 / 2)).double()
+    )
+
+
 @pytest.mark.parametrize("bounds", [(-math.inf, 0.3), (0.3, math.inf), (-6.0, -5.5), (5.5, 6.0), (-0.1, 0.1)])
 def test_squeezing_into_an_interval(bounds):
     lower, upper = (torch.tensor(b, dtype=torch.float64) for b in bounds)
