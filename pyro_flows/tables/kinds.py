@@ -172,7 +172,7 @@ class Kind:
                 f"column {column}: expected more than one value beside "
                 f"{', '.join(f'{v:g}' for v in listed)} for kind {name}; got {rest.tolist()}"
             )
-        if name == "real" and not LEAST < rest[-1] - rest[0] < math.inf:
+        if name == "real" and not LEAST < float(rest[-1]) - float(rest[0]) < math.inf:
             raise ValueError(
                 f"column {column}: expected numbers that span more than {LEAST} and less than 1e308; got "
                 f"{rest[0]} … {rest[-1]}"

@@ -30,7 +30,7 @@ def tidy(series: pd.Series) -> pd.Series:
 
     Raises:
         TypeError: if a cell is something else than a number, text, Boolean or date.
-        ValueError: if some dates have a time zone and others have none.
+        ValueError: if whole numbers have more than 64 bits, or only some dates have a time zone.
     """
     import pandas as pd
 
@@ -48,6 +48,8 @@ def tidy(series: pd.Series) -> pd.Series:
     if kind == "boolean":
         return series.astype("boolean" if series.isna().any() else bool)
     if kind in ("integer", "floating", "mixed-integer-float", "decimal"):
+        if kind == "integer" and max(abs(int(v)) for v in kept) > 2**53:
+            return _of_64_bits(series, min(kept), max(kept))
         return pd.to_numeric(series.astype(float) if kind == "decimal" else series)
     if kind in ("date", "datetime", "datetime64"):
         return dates_of_objects(series)
@@ -60,6 +62,13 @@ def tidy(series: pd.Series) -> pd.Series:
             f"column {series.name}: expected numbers, texts, Booleans or dates; got {type(strange).__name__}"
         )
     return series
+
+
+def _of_64_bits(series: pd.Series, low: int, high: int) -> pd.Series:
+    """Return a column of Python's integers, of which doubles cannot hold some, in a type that can."""
+    if low < -(2**63) or high >= (2**63 if low < 0 else 2**64):
+        raise ValueError(f"column {series.name}: expected whole numbers of 64 bits; got {low} … {high}")
+    return series.astype("Int64" if high < 2**63 else "UInt64")
 
 
 def _without_arrow(series: pd.Series) -> pd.Series:

@@ -294,9 +294,11 @@ def test_objects_are_taken_for_what_they_are():
         "integer": pd.Series(list(range(60)), dtype=object),
         "boolean": pd.Series([True, None, False] * 20, dtype=object),
         "date": pd.Series(days, dtype=object),
+        "ordinal": pd.Series([2**63 + 1, None, 2**63 + 2] * 20, dtype=object),  # no two doubles
         "categorical": pd.Series(["1", 2, None] * 20, dtype=object),
     }
     assert {Kind.of(series.rename("c")).name for series in found.values()} == set(found)
+    assert Kind.of(found["ordinal"].rename("c")).listed == [2**63 + 1, 2**63 + 2]
     assert Kind.of(pd.Series(["2024-01-02", "2024-01-03 10:00"], name="c")).unit == "s"
     assert Kind.of(pd.Series(["2024-13-45"] * 3, name="c")).name == "categorical"
 
@@ -351,6 +353,12 @@ BAD = {
         "real",
         ValueError,
         "more than one value for kind real",
+    ),
+    "more than 64 bits": (
+        pd.Series([2**70, 5, None], dtype=object),
+        None,
+        ValueError,
+        "column c: expected whole numbers of 64 bits; got 5 … 1180591620717411303424",
     ),
     "numbers too close": (
         pd.Series([1e-200, -2e-200, 3e-201]),
