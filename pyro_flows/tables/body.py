@@ -12,13 +12,14 @@ from torch import Tensor
 from .normal import log_mass, log_normal
 from .scores import Scores
 from .values import Array
+from .whole import difference, moved, widths
 
 if TYPE_CHECKING:
     from .kinds import Kind
 
 __all__ = ["Body"]
 
-LARGEST = 2.0**62
+MOST = float(np.finfo(np.float64).max)
 
 
 class Body:
@@ -42,14 +43,12 @@ class Body:
     def of(cls, x: Array, weights: Array, *, low: float, high: float, whole: bool) -> Body:
         """Return the body of a column that holds the numbers `x`."""
         if whole:
-            values, inverse = np.unique(x, return_inverse=True)
+            # From the median, around which numbers lie thick: one far off cannot blur them.
+            origin = np.sort(x)[len(x) // 2].item()
+            values, inverse = np.unique(_shifted(x, origin), return_inverse=True)
             counts = np.bincount(inverse, weights)
             seen = counts > 0
-            values, counts = values[seen], counts[seen]
-            origin = values[0].item()
-            shifted = (values - values[0]).astype(np.float64)
-            lowest = low - origin if math.isfinite(low) else low
-            scores = Scores.of_counts(shifted, counts, lowest=lowest)
+            scores = Scores.of_counts(values[seen], counts[seen], lowest=low - origin)
             return cls(scores, low=low, high=high, whole=True, origin=origin)
         origin = float(np.median(x)) if math.isinf(low) else 0.0
         line, _ = _to_line(x, low, high, origin)
@@ -62,31 +61,36 @@ class Body:
             line, slope = _to_line(x, self.low, self.high, self.origin)
             z, log_slope = self.scores.forward(torch.from_numpy(line))
             return z, z, log_slope + torch.from_numpy(slope) + log_normal(z)
-        k = torch.from_numpy((x - self.origin).astype(np.float64))
-        (lower, _), (upper, _) = self.scores.forward(k), self.scores.forward(k + 1)
+        steps = _shifted(x, self.origin)
+        k, width = torch.from_numpy(steps), torch.from_numpy(widths(steps))
+        (lower, _), (upper, _) = self.scores.forward(k), self.scores.forward(k + width)
         lower = torch.where(torch.from_numpy(np.asarray(x <= self.low)), -math.inf, lower)
         # Seconds of a century, say, lie closer than a difference of two probabilities can tell.
-        middle, log_slope = self.scores.forward(k + 0.5)
+        middle, log_slope = self.scores.forward(k + width / 2)
         narrow = upper - lower < 1e-5
-        return lower, upper, torch.where(narrow, log_normal(middle) + log_slope, log_mass(lower, upper))
+        shared = log_mass(lower, upper) - width.log()
+        return lower, upper, torch.where(narrow, log_normal(middle) + log_slope, shared)
 
     def decode(self, z: Tensor) -> Array:
         """Return the numbers with these scores."""
-        t = self.scores.inverse(z).clamp(-LARGEST, LARGEST).numpy()
+        t = np.clip(self.scores.inverse(z).numpy(), -MOST, MOST)
         if self.whole:
-            k = np.floor(t).astype(np.int64) if isinstance(self.origin, int) else np.floor(t)
+            k = np.floor(t)
+            if isinstance(self.origin, int):
+                x = moved(k, self.origin, np.dtype(np.int64 if math.isinf(self.low) else np.uint64))
+            else:
+                x = k + self.origin
             if math.isinf(self.low):
-                return k + self.origin
+                return x
             lowest = type(self.origin)(self.low)
-            if self.scores.knots[0] == lowest + 1 - self.origin:  # it reaches down to −∞
-                k[(z < self.scores.scores[0]).numpy()] = lowest - self.origin
-            return np.maximum(k + self.origin, lowest)
+            if self.scores.knots[0] == float(lowest + 1 - self.origin):  # it reaches down to −∞
+                x[(z < self.scores.scores[0]).numpy()] = lowest
+            return np.maximum(x, lowest)
         if math.isinf(self.low):
-            return t + self.origin
-        tiny, most = np.finfo(np.float64).tiny, np.finfo(np.float64).max
+            return np.clip(t + self.origin, -MOST, MOST)
         if math.isinf(self.high):
             with np.errstate(over="ignore"):
-                return self.low + np.clip(np.exp(t), tiny, most)
+                return self.low + np.clip(np.exp(t), np.finfo(np.float64).tiny, MOST)
         x = self.low + (self.high - self.low) * torch.sigmoid(torch.from_numpy(t)).numpy()
         inner: Array = np.clip(x, np.nextafter(self.low, self.high), np.nextafter(self.high, self.low))
         return inner
@@ -115,6 +119,14 @@ class Body:
     def of_state(cls, state: dict[str, Any]) -> Body:
         """Return the body that `state` is of."""
         return cls(**{**state, "scores": Scores.of_state(state["scores"])})
+
+
+def _shifted(x: Array, origin: int | float) -> Array:
+    """Return x − origin, as doubles."""
+    if isinstance(origin, int) and x.dtype.kind in "iu":
+        return difference(x, origin)
+    shifted: Array = (x - float(origin)).astype(np.float64)
+    return shifted
 
 
 def _to_line(x: Array, low: float, high: float, origin: float) -> tuple[Array, Array]:

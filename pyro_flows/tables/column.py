@@ -60,7 +60,7 @@ class Column:
         What can occur, all rows tell. Each interval has half a row beside those that fall into it, so that
         nothing which can occur is impossible.
         """
-        values, missing = plain(tidy(series), kind.unit)
+        values, missing = plain(tidy(series), kind)
         listed = [*([None] if missing.any() else []), *kind.listed]
         where = places(values, missing, listed)
         counts = np.bincount(where + 1, weights, minlength=len(listed) + 1)[1:] + 0.5
@@ -91,7 +91,7 @@ class Column:
             TypeError: if the cells are texts or Booleans instead of numbers, or the like.
         """
         series = tidy(series)
-        values, missing = plain(series, self.kind.unit)
+        values, missing = plain(series, self.kind)
         self._check(values, missing)
         if self.body is not None and values.dtype == object:  # categories that are numbers
             values = np.where(missing, 0, values).astype(np.float64)
@@ -125,7 +125,7 @@ class Column:
             inside = np.flatnonzero(interval == self.place)
             a, b = self.edges[self.place : self.place + 2]
             numbers = self.body.decode(widened(z.double()[torch.from_numpy(inside)], a, b))
-            cells, missing[inside] = cells.astype(np.result_type(cells, numbers)), False
+            cells, missing[inside] = cells.astype(numbers.dtype), False
             cells[inside] = numbers
         return restored(cells, missing, self.name, self.kind)
 

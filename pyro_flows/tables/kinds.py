@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .values import Array, is_date, plain, tidy, unit_of
+from .dates import is_date, unit_of
+from .disguised import check_no_disguise, is_plain_number
+from .scores import LEAST
+from .values import Array, plain, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,17 +107,20 @@ class Kind:
 
     @classmethod
     def _of_objects(cls, series: pd.Series, values: Array, name: str | None) -> Kind:
+        column = str(series.name)
         boolean = len(values) > 0 and all(isinstance(v, bool | np.bool_) for v in values)
         if name not in (None, "categorical", "boolean"):
-            raise TypeError(
-                f"column {series.name}: expected numbers for kind {name}; got {_shown(values[0])}"
-            )
+            odd = next((v for v in values if boolean or not is_plain_number(v)), None)
+            got = "gaps only" if not len(values) else _shown(values[0] if odd is None else odd)
+            raise TypeError(f"column {column}: expected numbers for kind {name}; got {got}")
         listed = sorted({_unwrapped(v) for v in values}, key=lambda v: (str(type(v)), v))
-        if name is None and len(values) > FEW and len(listed) == len(values):
-            raise ValueError(
-                f"column {series.name}: {len(values)} texts, all different, as an identifier has: leave it "
-                "out, or set its kind to categorical"
-            )
+        if name is None and len(listed) > FEW:
+            check_no_disguise(column, values.tolist())
+            if len(listed) == len(values):
+                raise ValueError(
+                    f"column {column}: {len(values)} texts, all different, as an identifier has: leave it "
+                    "out, or set its kind to categorical"
+                )
         found = "boolean" if boolean else "categorical"
         return cls(name or found, str(series.dtype), listed)
 
@@ -125,13 +131,16 @@ class Kind:
         if unique.dtype.kind == "f":  # beyond 2⁵³ all doubles are whole
             whole = whole and bool((np.abs(unique) < 2.0**53).all())
         low, high = (float(unique[0]), float(unique[-1])) if len(unique) else (0.0, 0.0)
+        is_often = counts >= max(10, 0.02 * len(values))  # a density there has no bound
         if name is None:
-            repeated = len(values) >= REPEATED * len(unique)
+            repeated = len(values) >= REPEATED * len(unique) and not _has_new(counts, is_often)
             is_flag = unique.tolist() == [0, 1]
             if len(unique) <= 1 or is_flag or (repeated and (not whole or len(unique) <= FEW)):
                 name = "ordinal"
             elif whole:
                 name = "integer"
+            elif (~is_often).sum() < 2:
+                name = "ordinal"
             elif low >= 0 and high <= 1:
                 name = "fraction"
             else:
@@ -155,13 +164,34 @@ class Kind:
             raise ValueError(
                 f"column {column}: expected numbers within {bounds} for kind {name}; got {low} … {high}"
             )
-        often = unique[counts >= max(10, 0.02 * len(values))]  # a density there has no bound
         edges = [v for v in bounds if v in (low, high)]
-        return cls(name, dtype, sorted({*often.tolist(), *edges}), low=bounds[0], high=bounds[1])
+        listed = sorted({*unique[is_often].tolist(), *edges})
+        rest = np.setdiff1d(unique, listed)
+        if len(rest) < 2:
+            raise ValueError(
+                f"column {column}: expected more than one value beside "
+                f"{', '.join(f'{v:g}' for v in listed)} for kind {name}; got {rest.tolist()}"
+            )
+        if name == "real" and not LEAST < float(rest[-1]) - float(rest[0]) < math.inf:
+            raise ValueError(
+                f"column {column}: expected numbers that span more than {LEAST} and less than 1e308; got "
+                f"{rest[0]} … {rest[-1]}"
+            )
+        return cls(name, dtype, listed, low=bounds[0], high=bounds[1])
 
     def state(self) -> dict[str, Any]:
         """Return plain values to save."""
         return asdict(self)
+
+
+def _has_new(counts: Array, is_often: Array) -> bool:
+    """Whether a value that is none of the frequent ones is likely to be one never seen.
+
+    Among new rows about as many hold a value never seen as rows hold a value seen once (Good, "The Population
+    Frequencies of Species", 1953). So amounts that are mostly 0 are told from levels of which some are rare.
+    """
+    once = (counts == 1).sum()
+    return bool(once > max(is_often.sum(), counts[~is_often].sum() / 5))
 
 
 def _unwrapped(value: Any) -> Any:

@@ -12,10 +12,12 @@ from torch import Tensor
 from ..elementwise.spline import rational_quadratic
 from .normal import ndtr
 from .values import Array
+from .whole import widths
 
-__all__ = ["Scores"]
+__all__ = ["LEAST", "Scores"]
 
-_LEAST = 1e-100
+LEAST = 1e-100  # that values span
+FAR = 1000  # times the width of the values' middle
 
 
 class Scores:
@@ -46,17 +48,15 @@ class Scores:
         share = w[0] / (w[0] + w[1])
         inner = 1 / (share / secants[:-1] + (1 - share) / secants[1:])
         self._slopes = torch.cat([secants[:1], inner, secants[-1:]])
-        self._sizes = torch.stack([steps, rises])
+        self._sizes = torch.stack([steps, rises], -1)
 
     @classmethod
     def of(cls, values: Array, weights: Array, *, straight: bool) -> Scores:
         """Return the map that makes `values` normal: knots at their quantiles, and tails, if not straight."""
         order = np.argsort(values, kind="stable")
         values, weights = values[order], weights[order]
-        if not values[-1] - values[0] > _LEAST:  # slopes would overflow
-            raise ValueError(
-                f"expected values that span more than {_LEAST}; got {values[-1] - values[0]:.3g}"
-            )
+        if not values[-1] - values[0] > LEAST:  # slopes would overflow
+            raise ValueError(f"expected values that span more than {LEAST}; got {values[-1] - values[0]:.3g}")
         total = weights.sum()
         cumulated = (weights.cumsum() - weights / 2) / total
         beyond = min(20.0, max(2.0, 0.5 * total**0.5))  # rows outside each outer knot
@@ -64,8 +64,9 @@ class Scores:
         spacing = max(0.25, 1.6 * total**-0.2)
         scores = np.linspace(-outer, outer, 2 + round(2 * outer / spacing))
         knots = np.interp(_ndtr(scores), cumulated, values)
-        # Of knots at one place the first.
-        keep = np.append(True, np.diff(knots) > max(1e-9 * (knots[-1] - knots[0]), _LEAST))
+        # Of knots at one place the first. What is one place, the bulk tells: a few cells may be −3.4e38.
+        bulk = np.diff(np.interp([0.1, 0.9], cumulated, values)).item() or knots[-1] - knots[0]
+        keep = np.append(True, np.diff(knots) > max(1e-9 * bulk, LEAST))
         if keep.sum() < 2:  # nearly all values are one
             knots, scores, keep = values[[0, -1]], scores[[0, -1]], np.array([True, True])
         knots, last = knots[keep], scores[-1]
@@ -78,47 +79,54 @@ class Scores:
     def of_counts(cls, values: Array, counts: Array, *, lowest: float = -math.inf) -> Scores:
         """Return the map for whole numbers, the number k being the interval [k, k + 1) of t.
 
-        A frequent number has knots at both its ends; rare neighbours share an interval.
+        A frequent number has knots at both its ends; rare neighbours share an interval, unless they are as
+        far apart as what stands for a missing number is from the others.
 
         Args:
-            values: the numbers that occur, increasing, at least two.
+            values: the numbers that occur, increasing, at least two, as doubles.
             counts: how often they do.
             lowest: the least possible number.
         """
-        total, enough = counts.sum(), max(5.0, counts.sum() ** 0.5)
-        unit = max(1.0, 4 * np.spacing(float(np.abs(values).max())))  # above 2⁵² numbers lie further apart
+        enough = max(5.0, counts.sum() ** 0.5)
+        units = widths(values)
+        ends = np.maximum.accumulate(values + units)
+        tenth = len(values) // 10
+        far = FAR * (values[-1 - tenth] - values[tenth])
         edges, cumulated, since = [values[0]], [0.0], 0.0
-        for k, (value, count) in enumerate(zip(values, counts, strict=True)):
-            if count >= enough and since and edges[-1] < value:
-                edges.append(value)
-                cumulated.append(cumulated[-1] + since)
-                since = 0.0
+
+        def close(edge: float) -> None:
+            nonlocal since
+            if edge > edges[-1]:
+                edges.append(edge)
+                cumulated.append(cumulated[-1])
+            cumulated[-1] += since
+            since = 0.0
+
+        for k, (value, end, count) in enumerate(zip(values, ends, counts, strict=True)):
+            is_far = k > 0 and value - ends[k - 1] > far
+            if is_far:
+                close(ends[k - 1])
+            if value > edges[-1] and (is_far or count >= enough):
+                since = since or 0.5  # half a row for all the numbers between
+                close(value)
             since += count
             if since >= enough or k == len(values) - 1:
-                edges.append(value + unit)
-                cumulated.append(cumulated[-1] + since)
-                since = 0.0
+                close(end)
         below = 0.0 if values[0] <= lowest else 0.5  # what is left for numbers not yet seen
-        levels = (np.array(cumulated) + below) / (total + below + 0.5)
+        levels = (np.array(cumulated) + below) / (cumulated[-1] + below + 0.5)
         knots = np.array(edges, dtype=np.float64)
         if not below:
             knots, levels = knots[1:], levels[1:]  # the lowest number reaches down to −∞
         if len(knots) < 2:
-            knots = np.append(knots, knots[-1] + unit)
+            knots = np.append(knots, knots[-1] + units[-1])
             levels = np.append(levels, (1 + levels[-1]) / 2)
-        numbers = values.astype(np.float64)
-        lower, upper = _tail_indices(numbers, counts)
+        lower, upper = _tail_indices(values, counts)
         tails = (lower if below else 0.0, upper)
         return cls(torch.tensor(knots), torch.tensor(_ndtri(levels)), tails)
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and log dz/dt."""
-        first, last = self.knots[0], self.knots[-1]
-        inside = _between(t, first, last)
-        start = float(self.scores[0])
-        z, slope = rational_quadratic(
-            inside - first + start, self._sizes, self._slopes, start, -1, inverse=False
-        )
+        z, slope = self._spline(t, inverse=False)
         for above in (False, True):
             excess = t - self.knots[-1] if above else self.knots[0] - t
             beyond, excess = excess > 0, excess.clamp(min=0)
@@ -139,10 +147,7 @@ class Scores:
     def inverse(self, z: Tensor) -> Tensor:
         """Return t; a score too large for a number gives an infinity."""
         first, last = self.scores[0], self.scores[-1]
-        start = float(first)
-        inside = _between(z, first, last)
-        t = rational_quadratic(inside, self._sizes, self._slopes, start, -1, inverse=True)[0]
-        t = t - start + self.knots[0]
+        t = self._spline(z, inverse=True)[0]
         for above in (False, True):
             corner, steepness, xi = self._end(above)
             beyond, size = (z > last, z) if above else (z < first, -z)
@@ -152,6 +157,21 @@ class Scores:
                 excess = (size - corner) / steepness
             t = torch.where(beyond, self.knots[-1] + excess if above else self.knots[0] - excess, t)
         return t
+
+    def _spline(self, value: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Return the spline, or its inverse, of values taken to the nearest knot if outside, and log-slopes.
+
+        Each value is counted from its own bin's corner: others may lie at a distance that swallows it.
+        """
+        starts, ends = (self.scores, self.knots) if inverse else (self.knots, self.scores)
+        inside = _between(value, starts[0], starts[-1])
+        place = torch.searchsorted(starts[1:-1].contiguous(), inside.detach().contiguous(), right=True)
+        sizes, slopes = (
+            self._sizes[place][..., None],
+            torch.stack((self._slopes[place], self._slopes[place + 1]), -1),
+        )
+        moved, slope = rational_quadratic(inside - starts[place], sizes, slopes, 0.0, -1, inverse=inverse)
+        return ends[place] + moved, slope
 
     def _end(self, above: bool) -> tuple[float, float, float]:
         """Return the outer knot's score, positive towards the outside, the slope there, and ξ."""

@@ -88,5 +88,5 @@ def _counted(series: pd.Series, kind: Kind) -> pd.Series:
     """Return a column's numbers, or the counts of its dates."""
     import pandas as pd
 
-    values, missing = plain(tidy(series), kind.unit)
+    values, missing = plain(tidy(series), kind)
     return pd.Series(values).mask(missing)

@@ -54,6 +54,27 @@ def test_a_column_of_arrows_is_that_of_pandas(name, gaps):
     torch.testing.assert_close(schema.encode(drawn.to_frame()), rows, atol=1e-6, rtol=1e-6)
 
 
+ENDS = {
+    "bytes": (pa.uint8(), [200 + i % 50 for i in range(400)]),
+    "integers without a sign": (pa.uint64(), [2**63 + 2**52 * i for i in range(400)]),
+    "half precision": (pa.float16(), np.linspace(-6e4, 6e4, 400)),
+    "days": (pa.date32(), [datetime.date(9000 + i, 1, 1) for i in range(400)]),
+    "times of a zone": (
+        pa.timestamp("s", tz="Asia/Tokyo"),
+        pd.date_range("9000", periods=400, freq="YS", unit="s"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "given"), ENDS.values(), ids=ENDS)
+def test_draws_stay_within_what_a_type_holds(kind, given):
+    frame = pd.DataFrame({"y": pd.arrays.ArrowExtensionArray(pa.array(given, type=kind))})
+    schema = Schema.of(frame)
+    drawn = schema.decode(torch.linspace(-37, 37, 99, dtype=torch.float64)[:, None])
+    assert bool(schema.encode(drawn)[:, 2].isfinite().all())
+    assert schema.columns[0].encode(frame["y"])[2].isfinite().all()
+
+
 def test_a_column_of_nothing_is_constant():
     frame = pd.DataFrame({"x": range(40), "y": pd.arrays.ArrowExtensionArray(pa.nulls(40))})
     assert Schema.of(frame).dim == 1

@@ -34,6 +34,19 @@ COLUMNS = {
     "seconds since 1970": ("real", pd.Series(1.7e9 + 600 * G.random(COUNT))),
     "positive": ("positive", pd.Series(G.lognormal(2, 2, size=COUNT))),
     "positive with zeros": ("positive", pd.Series(np.maximum(0, G.normal(size=COUNT)))),
+    "claims": (
+        "positive",
+        pd.Series(np.where(np.arange(COUNT) % 25 > 0, 0, G.lognormal(5, 1.5, size=COUNT))),
+    ),
+    "whole claims": (
+        "integer",
+        pd.Series(np.where(np.arange(COUNT) % 40 > 0, 0, 7 ** (np.arange(COUNT) // 40))),
+    ),
+    "losses and gains": ("real", pd.Series(np.where(G.random(COUNT) < 0.97, 0, G.normal(size=COUNT)))),
+    "fraction, mostly one": (
+        "fraction",
+        pd.Series(np.where(G.random(COUNT) < 0.97, 1, G.random(size=COUNT))),
+    ),
     "fraction": ("fraction", pd.Series(G.beta(0.5, 2, size=COUNT))),
     "fraction with both ends": ("fraction", pd.Series(np.clip(G.normal(0.5, 0.4, size=COUNT), 0, 1))),
     "counts": ("integer", pd.Series(G.poisson(30, size=COUNT))),
@@ -41,8 +54,23 @@ COLUMNS = {
     "counts, nullable": ("integer", gaps(G.poisson(30, size=COUNT), "Int64")),
     "whole and negative": ("integer", pd.Series(G.integers(-500, 500, size=COUNT))),
     "skewed counts": ("integer", pd.Series((G.pareto(1, size=COUNT) * 3).astype(np.int32))),
+    "identifiers without a sign": (
+        "integer",
+        pd.Series(2**63 + G.integers(0, 10**6, size=COUNT).astype(np.uint64)),
+    ),
+    "identifiers without a sign, with gaps": (
+        "integer",
+        gaps(2**63 + G.integers(0, 10**6, size=COUNT).astype(np.uint64), "UInt64"),
+    ),
+    "levels without a sign": (
+        "ordinal",
+        pd.Series(np.uint64(2**64 - 6) + G.integers(1, 6, size=COUNT).astype(np.uint64)),
+    ),
     "large identifiers": ("integer", pd.Series(2**62 + G.integers(0, 10**6, size=COUNT))),
     "levels": ("ordinal", pd.Series(G.choice([0.5, 2.5, 6.0], size=COUNT))),
+    "levels of which some are rare": ("ordinal", pd.Series(np.minimum(np.arange(COUNT) // 30, 9) / 2 + 0.5)),
+    "levels and three others": ("ordinal", pd.Series([0.5, 1.5, 2.5, 4.0] * 99 + [1.1, 0.7, 2.9, 0.5])),
+    "a level and another": ("ordinal", pd.Series([0.0] * 29 + [1.5])),
     "small whole numbers": ("ordinal", pd.Series(G.integers(1, 6, size=COUNT))),
     "texts": ("categorical", pd.Series(G.choice(["red", "green", "blue, dark"], size=COUNT))),
     "texts with gaps": ("categorical", gaps(G.choice(["red", "green"], size=COUNT), object)),
@@ -160,6 +188,82 @@ def test_rows_of_no_weight_tell_only_what_can_occur():
     assert probabilities == pytest.approx({"a": 2.5 / 3.5, "b": 0.5 / 3.5, None: 0.5 / 3.5})
 
 
+def test_rare_amounts_are_no_levels():
+    """A twenty-fifth of rows hold lognormal amounts: fresh rows have P(0), and their density."""
+    g = np.random.default_rng(0)
+
+    def amounts(count):
+        return pd.Series(np.where(g.random(count) < 0.96, 0, g.lognormal(5, 1.5, size=count)), name="c")
+
+    column, fresh = column_of(amounts(3000)), amounts(3000)
+    assert (column.kind.name, column.kind.listed) == ("positive", [0.0])
+    log_prob = column.encode(fresh)[2].numpy()
+    assert log_prob[fresh == 0] == pytest.approx(math.log(0.96), abs=0.02)
+    logs = np.log(fresh[fresh > 0])
+    truth = math.log(0.04) - logs - math.log(1.5 * math.sqrt(2 * math.pi)) - ((logs - 5) / 1.5) ** 2 / 2
+    assert log_prob[fresh > 0].mean() == pytest.approx(truth.mean(), abs=0.1)
+    drawn = column.decode(torch.randn(3000, generator=torch.Generator().manual_seed(0)))
+    assert drawn[drawn > 0].nunique() > 80
+
+
+@pytest.mark.parametrize("unit", [1e-60, 1e-18, 6e23, 1e200])
+def test_real_columns_of_any_unit(unit):
+    values = G.normal(size=COUNT)
+    usual, column = column_of(pd.Series(values)), column_of(pd.Series(values * unit))
+    log_prob = [c.encode(pd.Series(x, name="c"))[2] for c, x in ((usual, values), (column, values * unit))]
+    torch.testing.assert_close(log_prob[1] + math.log(unit), log_prob[0])
+    z = torch.linspace(-3, 3, 101, dtype=torch.float64)
+    np.testing.assert_allclose(column.decode(z) / unit, usual.decode(z), rtol=1e-6)
+
+
+# Whole numbers of which 64 bits cannot hold all differences: their draws, and each one's log-probability.
+WIDE = {
+    "all": (lambda g: g.integers(-(2**63), 2**63 - 1, 2000), -64 * math.log(2)),
+    "none negative": (lambda g: g.integers(0, 2**63 - 1, 2000), -63 * math.log(2)),
+    "without a sign": (lambda g: g.integers(0, 2**64 - 1, 2000, dtype=np.uint64), -64 * math.log(2)),
+    "a million above 2⁶³": (
+        lambda g: np.uint64(2**63) + g.integers(0, 10**6, 2000, dtype=np.uint64),
+        -math.log(10**6),
+    ),
+}
+
+
+@pytest.mark.parametrize(("draw", "truth"), WIDE.values(), ids=WIDE)
+def test_whole_numbers_further_apart_than_64_bits_tell(draw, truth):
+    series = pd.Series(draw(np.random.default_rng(0)), name="c")
+    column = column_of(series)
+    assert column.kind.name == "integer"
+    log_prob = column.encode(series)[2]
+    assert float(log_prob.mean()) == pytest.approx(truth, abs=0.02)
+    assert float(log_prob.std()) < 0.6
+    levels = torch.special.ndtri((torch.arange(2000).double() + 0.5) / 2000)
+    drawn = column.decode(levels)
+    assert drawn.dtype == series.dtype
+    width = float(series.max()) - float(series.min())
+    np.testing.assert_allclose(drawn.astype(float), np.sort(series).astype(float), rtol=0, atol=0.03 * width)
+    assert drawn.nunique() > 1990
+
+
+@pytest.mark.parametrize("far", [2**63 - 1, 2**60, 10**10, -(10**10), -(2**63), 2**64 - 1])
+@pytest.mark.parametrize("share", [0.0005, 0.1])
+def test_a_stand_in_for_missing_numbers_costs_the_others_nothing(far, share):
+    numbers = np.arange(2000) % 1000
+    dtype = np.uint64 if far > 2**63 else np.int64
+    is_far = np.arange(2000) < share * 2000
+    series = pd.Series(np.where(is_far, dtype(far), numbers.astype(dtype)), name="c")
+    column = column_of(series)
+    log_prob = column.encode(series)[2].numpy()
+    assert log_prob[~is_far].mean() == pytest.approx(math.log((1 - share) / 1000), abs=0.02)
+    drawn = column.decode(torch.special.ndtri((torch.arange(2000).double() + 0.5) / 2000))
+    assert drawn.dtype == series.dtype
+    near = drawn[(drawn >= 0) & (drawn < 1000)]
+    assert len(near) == pytest.approx((1 - share) * 2000, abs=3)
+    assert near.nunique() > 850
+    if abs(far) < 2**53:
+        assert np.exp(log_prob[is_far]) == pytest.approx(share, rel=0.02)
+        assert (drawn == far).sum() == pytest.approx(share * 2000, abs=1)
+
+
 IMPOSSIBLE = {
     "a new category": ("texts", "purple"),
     "a gap where there were none": ("real", None),
@@ -193,9 +297,11 @@ def test_objects_are_taken_for_what_they_are():
         "integer": pd.Series(list(range(60)), dtype=object),
         "boolean": pd.Series([True, None, False] * 20, dtype=object),
         "date": pd.Series(days, dtype=object),
+        "ordinal": pd.Series([2**63 + 1, None, 2**63 + 2] * 20, dtype=object),  # no two doubles
         "categorical": pd.Series(["1", 2, None] * 20, dtype=object),
     }
     assert {Kind.of(series.rename("c")).name for series in found.values()} == set(found)
+    assert Kind.of(found["ordinal"].rename("c")).listed == [2**63 + 1, 2**63 + 2]
     assert Kind.of(pd.Series(["2024-01-02", "2024-01-03 10:00"], name="c")).unit == "s"
     assert Kind.of(pd.Series(["2024-13-45"] * 3, name="c")).name == "categorical"
 
@@ -206,6 +312,24 @@ BAD = {
         "colour",
         ValueError,
         "column c: expected a kind among ",
+    ),
+    "a date and a text": (
+        pd.Series([datetime.date(2024, 1, 2), "n/a"], dtype=object),
+        None,
+        TypeError,
+        "column c: expected dates, as 2024-01-02 is; got 'n/a'",
+    ),
+    "a text among numbers set as real": (
+        pd.Series(["1.5", "?", "2.5"]),
+        "real",
+        TypeError,
+        r"column c: expected numbers for kind real; got '\?'",
+    ),
+    "nothing as real": (
+        pd.Series([None] * 3, dtype=object),
+        "real",
+        TypeError,
+        "column c: expected numbers for kind real; got gaps only",
     ),
     "texts as numbers": (
         pd.Series(["a", "b"]),
@@ -232,6 +356,30 @@ BAD = {
         "real",
         ValueError,
         "more than one value for kind real",
+    ),
+    "more than 64 bits": (
+        pd.Series([2**70, 5, None], dtype=object),
+        None,
+        ValueError,
+        "column c: expected whole numbers of 64 bits; got 5 … 1180591620717411303424",
+    ),
+    "numbers too close": (
+        pd.Series([1e-200, -2e-200, 3e-201]),
+        None,
+        ValueError,
+        "column c: expected numbers that span more than 1e-100 and .*; got -2e-200 … 1e-200",
+    ),
+    "numbers too far apart": (
+        pd.Series([1.5e308, -1.5e308, 0.5]),
+        None,
+        ValueError,
+        r"column c: expected numbers that span .* less than 1e308; got -1.5e\+308 … 1.5e\+308",
+    ),
+    "one value beside an atom": (
+        pd.Series([0.0] * 29 + [1.5]),
+        "positive",
+        ValueError,
+        r"column c: expected more than one value beside 0 for kind positive; got \[1.5\]",
     ),
     "an infinity": (pd.Series([1.0, math.inf]), None, ValueError, "column c: row 2 holds an infinity"),
     "complex numbers": (pd.Series([1j, 2.0]), None, TypeError, "expected real numbers; got complex128"),

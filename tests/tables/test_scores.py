@@ -67,6 +67,25 @@ def test_an_absurd_cell_costs_the_others_nothing():
     assert -700 < float(log_normal(z) + slope) < -30  # not −10²⁴, as of a normal tail
 
 
+@pytest.mark.parametrize("unit", [1e-60, 1e-18, 1e18, 1e200])
+def test_scores_do_not_depend_on_the_unit(unit):
+    values = np.random.default_rng(0).normal(size=500)
+    (z, slope), (same, steeper) = (scores_of(v).forward(torch.from_numpy(v)) for v in (values, values * unit))
+    torch.testing.assert_close(same, z)
+    torch.testing.assert_close(steeper, slope - math.log(unit))
+    torch.testing.assert_close(scores_of(values * unit).inverse(z) / unit, torch.from_numpy(values))
+
+
+@pytest.mark.parametrize("fill", [-3.4e38, 3.4e38])
+def test_cells_filled_with_a_huge_number_leave_the_others_their_knots(fill):
+    values = np.random.default_rng(0).normal(size=5000)
+    values[:50] = fill
+    scores, bulk = scores_of(values), torch.linspace(-1.5, 1.5, 31, dtype=torch.float64)
+    z = scores.forward(bulk)[0]
+    torch.testing.assert_close(z, bulk, rtol=0, atol=0.1)
+    torch.testing.assert_close(scores.inverse(z), bulk)
+
+
 @given(st.lists(st.floats(-1e300, 1e300), min_size=3, max_size=40))
 @example([0.0, 0.0, 6.47e-184, 6.47e-184])
 @example([0.0, 2.6e221, 8.1e228])
@@ -91,12 +110,22 @@ def test_any_numbers_have_finite_scores(values):
 
 def test_counts_have_the_probabilities_that_were_counted():
     counts = np.array([500.0, 300.0, 100.0, 60.0, 40.0])
-    scores = Scores.of_counts(np.arange(5), counts, lowest=0)
+    scores = Scores.of_counts(np.arange(5.0), counts, lowest=0)
     edges = torch.arange(6, dtype=torch.float64)
     z = scores.forward(edges)[0]
     z[0] = -math.inf
     probabilities = log_mass(z[:-1], z[1:]).exp()
     torch.testing.assert_close(probabilities, torch.tensor(counts / 1000.5))
+
+
+def test_frequent_numbers_far_apart_share_nothing_with_those_between():
+    numbers, counts = 100.0 * np.arange(20), np.full(20, 50.0)
+    scores = Scores.of_counts(numbers, counts, lowest=0)
+    lower, upper = (scores.forward(torch.from_numpy(numbers + k))[0] for k in (0, 1))
+    lower[0] = -math.inf
+    torch.testing.assert_close(
+        log_mass(lower, upper).exp(), torch.full((20,), 50 / (1000 + 19 / 2 + 1 / 2)).double()
+    )
 
 
 @pytest.mark.parametrize("bounds", [(-math.inf, 0.3), (0.3, math.inf), (-6.0, -5.5), (5.5, 6.0), (-0.1, 0.1)])
