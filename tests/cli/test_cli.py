@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -153,8 +154,9 @@ def test_nice_fits_too(folder):
 
 
 def test_a_compiled_fit_says_what_it_cost(folder, capsys, monkeypatch):
-    def fit(*args, compile, **options):
-        return pf.fit(*args, compile="aot_eager" if compile else False, **options)  # needs no C++
+    def fit(*args, settings, **options):
+        assert settings.compile is True
+        return pf.fit(*args, settings=replace(settings, compile="aot_eager"), **options)  # needs no C++
 
     monkeypatch.setattr(sys.modules["pyro_flows.tables.fit"], "fit_flow", fit)
     assert call(f"fit table.csv --flow real_nvp --out new.pt {FAST} --compile") == 0
