@@ -55,7 +55,7 @@ class _Last(nn.Linear):
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron h ↦ g W_L σ(… σ(W_1 x + V c + b_1) …) + b_L that starts at zero.
+    """A multilayer perceptron x ↦ g W_L σ(… σ(W_1 x + V c + b_1) …) + b_L that starts at zero.
 
     Args:
         input_dim: length of the passive vector.
@@ -65,10 +65,11 @@ class MLP(nn.Module):
             against the input's from the right.
         activation: σ, a module class or a function.
         gain: g. It acts as the last layer's learning rate, since Adam moves all weights alike.
-        spread: what the hidden layers' weights at the start are multiplied by, from PyTorch's own range;
-            2.4 makes it He et al.'s. Larger ones learn finer detail, and sooner fit a small table too well.
-        limit: read c · tanh(x / c) in place of x, for this c, so that no row far from the others makes the
-            output extreme; None for x itself.
+        spread: s. The hidden layers start as if σ was s times as sharp, z ↦ σ(s z) / s: what the first of them
+            adds up, and all their biases, are s times as large as PyTorch draws them. Larger ones learn
+            finer detail, and sooner fit a small table too well.
+        squash: what the net reads x through, element by element; None for x itself. Through `torch.asinh` a
+            row far from the others does not make the output extreme, and the net still sees how far it is.
 
     Raises:
         ValueError: if `hidden` is empty, or a context is needed and missing.
@@ -90,14 +91,12 @@ class MLP(nn.Module):
         activation: Activation = nn.ReLU,
         gain: float = 1.0,
         spread: float = 1.0,
-        limit: float | None = None,
+        squash: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         if not hidden:
             raise ValueError("expected at least one hidden layer; got none")
-        if limit is not None and not limit > 0:
-            raise ValueError(f"expected limit > 0; got {limit}")
-        self.limit = limit
+        self.squash = squash
         self.first = nn.Linear(input_dim, hidden[0])
         self.context = _context_layer(context_dim, hidden[0])
         self.context_shape = Size([context_dim]) if context_dim else None
@@ -105,14 +104,16 @@ class MLP(nn.Module):
         self.last = _Last(hidden[-1], output_dim, gain)
         self.activation = _build(activation, inplace=True)
         if spread != 1:
+            middle = cast(list[nn.Linear], list(self.middle))
+            entering = [self.first.weight] if self.context is None else [self.first.weight, self.context.weight]
             with torch.no_grad():
-                for layer in (self.first, *cast(list[nn.Linear], list(self.middle))):
-                    layer.weight.mul_(spread)
+                for weights in (*entering, *(layer.bias for layer in (self.first, *middle))):
+                    weights.mul_(spread)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the output, of shape (*batch, output_dim)."""
-        if self.limit is not None:
-            x = (x / self.limit).tanh() * self.limit
+        if self.squash is not None:
+            x = self.squash(x)
         h = self.activation(_with_context(self.first(x), self.context, context))
         for layer in self.middle:
             h = self.activation(layer(h))

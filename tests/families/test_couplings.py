@@ -83,5 +83,5 @@ def _trains(flow, data):
 
 def test_the_conditioners_may_be_plain():
     nets = [part.conditioner for part in pf.real_nvp(3, depth=2, net=pf.nn.MLP)]
-    assert all(net.limit is None and net.last.gain == 1 for net in nets)
-    assert all(part.conditioner.limit == 4 for part in pf.real_nvp(3, depth=2))
+    assert all(net.squash is None and net.last.gain == 1 for net in nets)
+    assert all(part.conditioner.squash is torch.asinh for part in pf.real_nvp(3, depth=2))

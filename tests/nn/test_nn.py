@@ -102,29 +102,23 @@ def test_the_gain_multiplies_the_last_layers_weights_alone():
     torch.testing.assert_close(gained(x) - bias, 3 * (plain(x) - bias))
 
 
-def test_the_spread_multiplies_hidden_weights_at_the_start():
+def test_the_spread_sharpens_the_activation_at_the_start():
+    def sharp(z):
+        return torch.nn.functional.gelu(2.5 * z) / 2.5
+
     nets = []
-    for spread in (1.0, 2.4):
+    for options in ({"spread": 2.5, "activation": torch.nn.GELU}, {"activation": sharp}):
         torch.manual_seed(0)
-        nets.append(MLP(3, 4, (8, 5), spread=spread))
-    for name, value in nets[0].state_dict().items():
-        factor = 2.4 if name in ("first.weight", "middle.0.weight") else 1.0
-        torch.testing.assert_close(nets[1].state_dict()[name], factor * value)
+        nets.append(MLP(3, 4, (8, 5), context_dim=2, **options))
+        torch.nn.init.normal_(nets[-1].last.weight)
+    x, context = torch.randn(6, 3), torch.randn(6, 2)
+    torch.testing.assert_close(nets[0](x, context), 2.5 * nets[1](x, context))
 
 
-def test_a_limit_bounds_what_far_rows_do():
-    net = MLP(2, 3, (8,), limit=4.0)
-    perturb(net)
-    x = torch.tensor([[0.5, -1.0]])
-    torch.testing.assert_close(net(x), MLP.forward(_unlimited(net), 4 * (x / 4).tanh()))
-    far = net(torch.tensor([[1e3, -1e3], [1e6, -1e6], [torch.inf, -torch.inf]]))
-    torch.testing.assert_close(far, far[:1].expand(3, 3))
-    assert net(torch.tensor([[torch.nan, 0.0]])).isnan().all()
-    with pytest.raises(ValueError, match="limit > 0; got 0"):
-        MLP(2, 3, limit=0.0)
-
-
-def _unlimited(net):
-    copy = MLP(2, 3, (8,))
-    copy.load_state_dict(net.state_dict())
-    return copy
+def test_a_net_reads_far_rows_through_its_squash():
+    plain, squashed = MLP(2, 3, (8,)), MLP(2, 3, (8,), squash=torch.asinh)
+    perturb(plain)
+    squashed.load_state_dict(plain.state_dict())
+    x = torch.tensor([[0.5, -1.0], [1e3, -1e6], [3e38, 0.0]])
+    torch.testing.assert_close(squashed(x), plain(x.asinh()))
+    assert squashed(torch.tensor([[torch.nan, 0.0]])).isnan().all()
