@@ -110,6 +110,8 @@ def fit(
         raise TypeError(f"expected a Flow; got {type(flow).__name__}")
     device = next((p.device for p in flow.parameters()), torch.device("cpu"))
     settings = with_keywords(Settings, settings, keywords)
+    if not callable(loss):
+        raise TypeError(f"expected loss as a function of flow, rows and context; got {loss!r}")
     with restored_generators(device):
         given = Data(data, context, weights, validation, units=units, labels=labels)
         return Run(flow, given, loss, checkpoint, settings)()
