@@ -1,7 +1,7 @@
 """Settings: an object, keywords, or keywords over an object; and the checks that all of them share.
 
-A field may be None if that is its default. Numbers may be NumPy's; they are kept as Python's, which a checkpoint
-can hold.
+A field may be None if that is its default. Numbers may be NumPy's; they are kept as Python's, which a
+checkpoint can hold.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check_integers(settings: Any, names: Iterable[str], *, least: int = 1) -> No
 def check_numbers(
     settings: Any, names: Iterable[str], *, positive: bool = False, infinite: bool = False
 ) -> None:
-    """Make these fields Python's floats, whoever's they are; raise unless they are ≥ 0, or > 0, and finite."""
+    """Make these fields Python's floats, whoever's they are; raise unless they are ≥ 0 (> 0) and finite."""
     for name, value in _given(settings, names):
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"expected {name} as a number; got {value!r}")

@@ -154,7 +154,11 @@ BAD = {
         "expected `optimizer` to return a torch optimiser; got type",
     ),
     "truth": ({"epochs": True}, TypeError, "expected epochs as an integer; got True"),
-    "real epochs": ({"epochs": np.float64(3)}, TypeError, r"expected epochs as an integer; got np.float64\(3.0\)"),
+    "real epochs": (
+        {"epochs": np.float64(3)},
+        TypeError,
+        r"expected epochs as an integer; got np.float64\(3.0\)",
+    ),
     "no batch size": ({"batch_size": None}, TypeError, "expected batch_size as an integer; got None"),
     "no seed": ({"seed": None}, TypeError, "expected seed as an integer; got None"),
     "text rate": ({"learning_rate": "1e-3"}, TypeError, "expected learning_rate as a number; got '1e-3'"),
