@@ -26,7 +26,7 @@ from .sources import Batch
 
 __all__ = ["DatasetSource"]
 
-_LOOKED_AT = 1000  # rows of a data set, for their precision
+_ROWS, _FEWEST, _NUMBERS = 1000, 100, 2**20  # of a data set, from which their precision is found
 _OPTIONS = (
     "num_workers",
     "collate_fn",
@@ -108,10 +108,14 @@ class DatasetSource:
         wide = {part.dtype for part in (x, context) if part is not None and part.dtype in WIDE}
         if not wide - {dtype}:
             return [dtype, dtype]
-        rows = torch.arange(len(self.data))[:: max(1, len(self.data) // _LOOKED_AT)]
-        ((x, context),) = self._read([rows])
+        count = min(_ROWS, max(_FEWEST, _NUMBERS // max(1, x.numel())))
+        step = max(1, len(self.data) // count)
+        ((x, context),) = self._read([torch.arange(0, len(self.data), step)])
         found = [(x, name), (context, "context" if name == "data" else f"context of {name}")]
-        return [dtype if part is None else dtype_for(part, dtype, n, exact=True) for part, n in found]
+        return [
+            dtype if part is None else dtype_for(part, dtype, called, exact=True, step=step)
+            for part, called in found
+        ]
 
     def checksums(self) -> dict[str, int]:
         """Return those of a data set of tensors, and of the weights; others may give new rows each time."""

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from .moments import needs_double
 
-__all__ = ["check_range", "dtype_for"]
+__all__ = ["dtype_for"]
 
 _DIGITS = 1e4  # how many of the smallest normal number the largest of an element has to be
 
 
-def dtype_for(rows: Tensor, dtype: torch.dtype, name: str, *, exact: bool) -> torch.dtype:
+def dtype_for(rows: Tensor, dtype: torch.dtype, name: str, *, exact: bool, step: int = 1) -> torch.dtype:
     """Return the dtype that rows are to have for a flow of another one.
 
     Args:
@@ -20,15 +20,16 @@ def dtype_for(rows: Tensor, dtype: torch.dtype, name: str, *, exact: bool) -> to
         dtype: the flow's.
         name: what the rows are called in errors.
         exact: whether rows that need double precision keep it, for units to be subtracted first.
+        step: of the rows among all.
 
     Raises:
         ValueError: if the flow's dtype cannot hold such numbers.
     """
-    check_range(rows, dtype, name)
+    _check_range(rows, dtype, name, step)
     return torch.float64 if exact and needs_double(rows) else dtype
 
 
-def check_range(rows: Tensor, dtype: torch.dtype, name: str) -> None:
+def _check_range(rows: Tensor, dtype: torch.dtype, name: str, step: int) -> None:
     """Raise if finite numbers would become infinite in `dtype`, or all of an element's lose their digits."""
     if not rows.is_floating_point() or torch.finfo(rows.dtype).max <= torch.finfo(dtype).max or not len(rows):
         return
@@ -40,7 +41,7 @@ def check_range(rows: Tensor, dtype: torch.dtype, name: str) -> None:
     bad = ((largest > info.max) | small).nonzero()[:, 0]
     if len(bad):
         column = int(bad[0])
-        where = f"row {int(row[column])}" + (f", column {column}" if rows.dim() == 2 else "")
+        where = f"row {step * int(row[column])}" + (f", column {column}" if rows.dim() == 2 else "")
         what = "as an element's largest" if bool(small[column]) else "as the largest"
         raise ValueError(
             f"expected {name} of sizes that the flow's {str(dtype).removeprefix('torch.')} can hold, "
