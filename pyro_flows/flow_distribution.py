@@ -169,10 +169,10 @@ def _own_dtype(value: Any, base: Distribution, transform: FlowTransform, columns
 
 
 def _parts(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield what `module.modules()` does, by a walk that compilers trace: it hashes none of them."""
+    """Yield what `module.modules()` does, but for what is the context's, by a walk that compilers trace."""
     yield module
-    for child in module._modules.values():
-        if child is not None:
+    for name, child in module._modules.items():
+        if child is not None and name != "context_units":
             yield from _parts(child)
 
 

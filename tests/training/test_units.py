@@ -99,6 +99,25 @@ def test_a_data_set_keeps_its_doubles(kind):
         assert flow(context).sample().unique(dim=0).shape == (1000, 2)
 
 
+def bounded():
+    torch.manual_seed(1)
+    learned = dist.transforms.AffineTransform(nn.Parameter(torch.zeros(2)), 1.0)
+    parts = [pf.nice(2, hidden=(8,), context_dim=1), dist.transforms.SigmoidTransform(), learned]
+    return pf.Flow(parts)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda x, c: {"data": x, "context": c}, lambda x, c: {"data": TensorDataset(x, c)}]
+)
+def test_contexts_keep_their_doubles_beside_bounded_layers_that_learn(wrap):
+    flow, context = bounded(), 1.7e9 + rows(200, 1).double()
+    data = torch.rand(200, 2).mul(0.8).add(0.1)
+    fit(flow, **wrap(data, context))
+    assert flow.units is None
+    assert bool(flow.context_units.needs_double)
+    torch.testing.assert_close(score(flow, data.double(), context), score(flow, data, context))
+
+
 def test_double_data_that_single_precision_holds_give_the_bits_of_single():
     one, two = small(), small()
     fit(one, DATA)

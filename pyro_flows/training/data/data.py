@@ -41,7 +41,10 @@ class Data:
             TypeError, ValueError: if something is not as it should be.
         """
         contexts = ContextReader.of(flow, labels=self.labels, any_shape=any_context)
-        exact = flow.units is not None and (self.units is not False or flow.units.active)
+        exact = tuple(
+            place is not None and (self.units is not False or place.active)
+            for place in (flow.units, flow.context_units)
+        )
         columns = (
             flow.columns or columns_of(self.data),
             flow.context_columns or (None if self.labels else columns_of(self.context)),

@@ -44,7 +44,7 @@ class DatasetSource:
         data: the data set, or a loader whose data set, workers, pinning and collation are used.
         like: a tensor of the dtype and on the device of the flow.
         read_context: makes what the data set gives beside x a context.
-        exact: whether data that need double precision keep it.
+        exact: whether x, and the context, keep double precision if they need it.
         name: what the data are called in errors.
     """
 
@@ -54,7 +54,7 @@ class DatasetSource:
         like: Tensor,
         read_context: Callable[[Tensor | None, Tensor], Tensor | None],
         *,
-        exact: bool,
+        exact: tuple[bool, bool],
         name: str,
     ) -> None:
         self.options: dict[str, Any] = {}
@@ -71,7 +71,9 @@ class DatasetSource:
             raise ValueError("expected a dataset with rows; got an empty one")
         self.data, self.read_context = data, read_context
         self.weights: Tensor | None = None
-        self.dtypes = self._dtypes(like.dtype, name) if exact else [like.dtype, like.dtype]
+        self.dtypes = [like.dtype, like.dtype]
+        if any(exact):
+            self.dtypes = self._dtypes(like.dtype, name, exact)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -102,7 +104,7 @@ class DatasetSource:
     def _moved(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         return x.to(self.device, non_blocking=x.is_pinned()).to(dtype)
 
-    def _dtypes(self, dtype: torch.dtype, name: str) -> list[torch.dtype]:
+    def _dtypes(self, dtype: torch.dtype, name: str, exact: tuple[bool, bool]) -> list[torch.dtype]:
         """Return the dtypes of x and context, told from some rows if the first one is wider than the flow."""
         ((x, context),) = self._read([torch.zeros(1, dtype=torch.long)])
         wide = {part.dtype for part in (x, context) if part is not None and part.dtype in WIDE}
@@ -113,8 +115,8 @@ class DatasetSource:
         ((x, context),) = self._read([torch.arange(0, len(self.data), step)])
         found = [(x, name), (context, "context" if name == "data" else f"context of {name}")]
         return [
-            dtype if part is None else dtype_for(part, dtype, called, exact=True, step=step)
-            for part, called in found
+            dtype if part is None else dtype_for(part, dtype, called, exact=own, step=step)
+            for (part, called), own in zip(found, exact, strict=True)
         ]
 
     def checksums(self) -> dict[str, int]:

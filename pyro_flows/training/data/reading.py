@@ -37,7 +37,7 @@ def source_of(
     weights: Any = None,
     read_context: ContextReader | None = None,
     finite: bool = False,
-    exact: bool | None = None,
+    exact: tuple[bool, bool] | None = None,
     columns: tuple[Columns, Columns] | None = None,
     name: str = "data",
 ) -> Source:
@@ -50,8 +50,8 @@ def source_of(
         weights: one number a row, or None.
         read_context: what checks contexts; if None, their shape is checked if `like` takes any.
         finite: whether a NaN or an infinity is an error.
-        exact: whether data that need double precision keep it, for units to be subtracted first; if None,
-            whether `like` has units.
+        exact: whether data, and contexts, that need double precision keep it, for units to be subtracted
+            first; if None, whether `like` has units for them.
         columns: names that data frames of data and context are to have; those that `like` keeps if None.
         name: what the data are called in errors.
 
@@ -65,7 +65,7 @@ def source_of(
         read_context = ContextReader.of(like)
         read_context.any_shape = read_context.shape is None
     if exact is None:
-        exact = any(isinstance(m, Units) and m.active for m in like.modules())
+        exact = _has_units(like)
     if isinstance(data, Dataset | DataLoader):
         if context is not None:
             raise TypeError("expected the dataset to give (x, context) pairs; got a context beside it")
@@ -88,15 +88,24 @@ def source_of(
         if finite:
             _check_finite(rows, name)
             _check_finite(given, of_name)
-        rows = rows.to(dtype_for(rows, kind.dtype, name, exact=exact))
+        rows = rows.to(dtype_for(rows, kind.dtype, name, exact=exact[0]))
         if given is not None:
-            given = given.to(dtype_for(given, kind.dtype, of_name, exact=exact))
+            given = given.to(dtype_for(given, kind.dtype, of_name, exact=exact[1]))
         if fits([rows] if given is None else [rows, given], kind.device):
             rows, given = rows.to(kind.device), None if given is None else given.to(kind.device)
         source = TensorSource(rows, given, kind.device)
     if weights is not None:
         source.weights = _weights(weights, len(source), name)
     return source
+
+
+def _has_units(like: Flow | FlowTransform) -> tuple[bool, bool]:
+    """Whether a flow has units for data and for contexts; of a transform, whether it has any."""
+    if isinstance(like, Flow):
+        own = like.units is not None and like.units.active
+        return own, like.context_units is not None and like.context_units.active
+    has = any(isinstance(m, Units) and m.active for m in like.modules())
+    return has, has
 
 
 def _check_finite(rows: Tensor | None, name: str) -> None:
