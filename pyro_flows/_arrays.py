@@ -8,10 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_tensor"]
+__all__ = ["Columns", "as_tensor", "columns_of"]
+
+Columns = tuple[Any, ...] | None  # a data frame's names
 
 
-def as_tensor(value: Any, name: str) -> Tensor:
+def columns_of(value: Any) -> Columns:
+    """Return the names of a data frame's columns; None if it is something else, or names come twice."""
+    if type(value).__module__.split(".")[0] != "pandas" or value.ndim != 2 or not value.columns.is_unique:
+        return None
+    return tuple(value.columns)
+
+
+def as_tensor(value: Any, name: str, columns: Columns = None) -> Tensor:
     """Return `value` as a tensor that loses none of its digits.
 
     A tensor stays as it is. Numbers of NumPy come in any byte order; long doubles become doubles, and whole
@@ -20,10 +29,12 @@ def as_tensor(value: Any, name: str) -> Tensor:
     Args:
         value: a tensor, an array, a data frame, a series or a list of numbers.
         name: what to call it in an error, such as "data".
+        columns: the names that a data frame is to have, in whatever order; the tensor has this order. Frames
+            of which either has the names 0, 1, 2, …, as pandas gives them, go by position.
 
     Raises:
         TypeError: if it holds something other than real numbers, or is sparse.
-        ValueError: if it is a masked array with masked cells.
+        ValueError: if it is a masked array with masked cells, or a data frame with other names.
     """
     if isinstance(value, Tensor):
         if value.layout != torch.strided:
@@ -36,12 +47,28 @@ def as_tensor(value: Any, name: str) -> Tensor:
         kind = type(value).__name__
         raise TypeError(f"expected {name} as a dense array; got a sparse {kind}: give {name}.toarray()")
     if module == "pandas":
+        if columns is not None and value.ndim == 2 and tuple(value.columns) != columns:
+            value = _in_order(value, name, columns)
         return torch.from_numpy(_of_pandas(value, name))
     if isinstance(value, np.ma.MaskedArray):
         value = _unmasked(value, name)
     if isinstance(value, list | tuple) and value and all(isinstance(row, Tensor) for row in value):
         return torch.stack([row.detach() for row in value])
     return torch.from_numpy(_numbers(np.asarray(value), name, type(value).__name__))
+
+
+def _in_order(frame: Any, name: str, columns: tuple[Any, ...]) -> Any:
+    """Return a frame with its columns in the order of `columns`."""
+    found = tuple(frame.columns)
+    if len(found) == len(columns) and set(found) == set(columns):
+        return frame.loc[:, list(columns)]
+    if tuple(range(len(found))) == found or tuple(range(len(columns))) == columns:
+        return frame
+    wanted, got = (", ".join(map(str, names[:20])) for names in (columns, found))
+    raise ValueError(
+        f"expected {name} with the columns {wanted}, as the flow was fitted to; got {got}: give .to_numpy() "
+        "if they are the same in this order"
+    )
 
 
 def _numbers(array: np.ndarray[Any, Any], name: str, kind: str) -> np.ndarray[Any, Any]:

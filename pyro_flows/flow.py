@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform
 
-from ._arrays import as_tensor
+from ._arrays import Columns, as_tensor
 from ._given import Given
 from ._tracing import is_traced
 from .bases import StandardBase, StandardNormal, Tempered
@@ -22,13 +22,15 @@ from .transforms.units import Units
 __all__ = ["Flow"]
 
 
-def _own_context(context: Any, units: Units) -> Tensor:
+def _own_context(context: Any, units: Units, columns: Columns) -> Tensor:
     """Return `context` as a tensor that the flow can take."""
     like = units.scale
     if not isinstance(context, Tensor):
-        context = as_tensor(context, "context").to(like.device)
+        context = as_tensor(context, "context", columns).to(like.device)
     if context.dtype is like.dtype:
         return context
+    if context.is_complex():
+        raise TypeError(f"expected a context of real numbers; got {context.dtype}")
     exact = context.dtype is torch.float64 or not context.is_floating_point()
     return context.to(torch.float64 if units.active and exact else like.dtype)
 
@@ -46,6 +48,10 @@ class Flow(nn.Module):
         units: location and scale of the data, which `pyro_flows.fit` finds, as a `transforms.Units`; None if
             the layers that learn are bounded. Before a fit it is the identity, and costs nothing.
         context_units: the same for the context of a conditional flow.
+        columns: names of the data's columns if `pyro_flows.fit` was given a data frame, else None. Frames
+            that are scored later need these names, in whatever order. They are copied and pickled with the
+            flow, and are no part of its `state_dict()`.
+        context_columns: the same for contexts.
 
     Raises:
         TypeError: if `transform` or `base` is something else.
@@ -61,6 +67,9 @@ class Flow(nn.Module):
         >>> flow(torch.randn(5, 3)).batch_shape
         torch.Size([5])
     """
+
+    columns: Columns = None
+    context_columns: Columns = None
 
     def __init__(
         self,
@@ -137,9 +146,16 @@ class Flow(nn.Module):
 
         Arrays and data frames are contexts too.
         """
-        if context is not None and self.context_units is not None:
-            context = _own_context(context, self.context_units)
-        return FlowDistribution(self.base(), self.transform, context)
+        if context is not None:
+            if self.context_units is None:
+                raise ValueError(
+                    "the flow takes no context; got one: call flow(), or build a flow with context_dim=…"
+                )
+            context = _own_context(context, self.context_units, self.context_columns)
+        distribution = FlowDistribution(self.base(), self.transform, context)
+        if self.columns is not None:
+            distribution.columns = self.columns
+        return distribution
 
     def tempered(self, temperature: float) -> Flow:
         """Return the flow with the spread of its base scaled by `temperature`, sharing everything.
@@ -149,4 +165,6 @@ class Flow(nn.Module):
         Raises:
             ValueError: if `temperature` is not positive.
         """
-        return Flow(self.transform, Tempered(self.base, temperature))
+        flow = Flow(self.transform, Tempered(self.base, temperature))
+        flow.columns, flow.context_columns = self.columns, self.context_columns
+        return flow

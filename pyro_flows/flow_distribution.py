@@ -10,7 +10,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from ._arrays import as_tensor
+from ._arrays import Columns, as_tensor
 from ._tracing import is_traced
 from .transform import FlowTransform
 from .transforms.placing import is_real
@@ -33,6 +33,8 @@ class FlowDistribution(dist.TransformedDistribution):
     Raises:
         ValueError: if shapes do not fit.
     """
+
+    columns: Columns = None  # names that the columns of data frames are to have, in whatever order
 
     def __init__(self, base: Distribution, transform: FlowTransform, context: Tensor | None = None) -> None:
         if transform.context_shape is not None:
@@ -70,6 +72,8 @@ class FlowDistribution(dist.TransformedDistribution):
         """Return the distribution with another batch shape, sharing everything."""
         new = self._get_checked_instance(FlowDistribution, _instance)
         new._set(self.base_dist, self._transform, Size(batch_shape), self._event_shape)
+        if self.columns is not None:
+            new.columns = self.columns
         return new
 
     @property
@@ -92,7 +96,7 @@ class FlowDistribution(dist.TransformedDistribution):
             TypeError, ValueError: if `value` holds no numbers, has another event shape, or lies outside the
                 support.
         """
-        value = _own_dtype(value, self.base_dist, self._transform)
+        value = _own_dtype(value, self.base_dist, self._transform, self.columns)
         self._check(value)
         transform = self._transform
         known = None if is_traced() else transform.recall_and_log_det(value)
@@ -127,6 +131,13 @@ class FlowDistribution(dist.TransformedDistribution):
             raise ValueError(
                 f"expected values of event shape {tuple(self._event_shape)}; got shape {tuple(value.shape)}"
             )
+        batch = value.shape[: value.dim() - event_dim]
+        for wanted, got in zip(reversed(self._batch_shape), reversed(batch), strict=False):
+            if wanted != got and wanted != 1 and got != 1:
+                raise ValueError(
+                    f"expected values of a batch shape that broadcasts with the context's, "
+                    f"{tuple(self._batch_shape)}; got {tuple(batch)}"
+                )
 
     def _inside(self, value: Tensor) -> Tensor:
         inside = self.support.check(value)
@@ -138,7 +149,7 @@ class FlowDistribution(dist.TransformedDistribution):
         return inside
 
 
-def _own_dtype(value: Any, base: Distribution, transform: FlowTransform) -> Tensor:
+def _own_dtype(value: Any, base: Distribution, transform: FlowTransform, columns: Columns) -> Tensor:
     """Return `value` as a tensor of the flow's dtype, or a double one if the flow subtracts μ first."""
     like: Tensor | None = getattr(base, "_like", None)
     usual = torch.get_default_dtype() if like is None else like.dtype
@@ -147,19 +158,21 @@ def _own_dtype(value: Any, base: Distribution, transform: FlowTransform) -> Tens
     if like is None:
         like = next((t for part in _parts(transform) for t in _floats(part)), None)
     if not isinstance(value, Tensor):
-        value = as_tensor(value, "values").to(None if like is None else like.device)
+        value = as_tensor(value, "values", columns).to(None if like is None else like.device)
     whole = not value.is_floating_point()
-    if like is None or value.is_complex() or (whole and transform.codomain.is_discrete):
+    if value.is_complex():
+        raise TypeError(f"expected values of real numbers; got {value.dtype}")
+    if like is None or (whole and transform.codomain.is_discrete):
         return value
     subtracts = any(isinstance(part, Units) and part.active for part in _parts(transform))
     return value.to(torch.float64 if subtracts and (whole or value.dtype is torch.float64) else like.dtype)
 
 
 def _parts(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield what `module.modules()` does, by a walk that compilers trace: it hashes none of them."""
+    """Yield what `module.modules()` does, but for what is the context's, by a walk that compilers trace."""
     yield module
-    for child in module._modules.values():
-        if child is not None:
+    for name, child in module._modules.items():
+        if child is not None and name != "context_units":
             yield from _parts(child)
 
 

@@ -70,14 +70,16 @@ def fit(
             map-style dataset that gives rows x, or pairs (x, context); or a `DataLoader`, of which the data
             set, the workers, the pinning and the collation are used. A row may hold several events, in
             batch dimensions of its own. Tensors that fit into half of a GPU's free memory lie there, others
-            are copied batch by batch.
-        context: rows of shape (rows, *context_shape), for a conditional flow.
-        weights: a number ≥ 0 for each row; the loss is Σ w l / Σ w, in training, validation and `History`.
+            are copied batch by batch. Of data frames the flow keeps the names of the columns, see `Flow`.
+        context: rows of shape (rows, *context_shape), for a conditional flow: one for each event of the data.
+        weights: a number ≥ 0 for each row, in any unit; the loss is Σ w l / Σ w, in training, validation and
+            `History`. Rows of weight zero are left out before any are held out.
         units: whether the flow is given location and scale of each element of the training data and contexts,
             which it keeps: see below. A flow that has been fitted keeps the units it has, also without any;
             "new" gives it new ones.
-        labels: whether contexts are whole numbers 0 … K − 1 that the flow, of ``context_dim=K``, is to see as
-            one-hot vectors. Score with ``flow(torch.nn.functional.one_hot(labels, K))``.
+        labels: whether contexts are whole numbers 0 … K − 1, of shape (rows,) or a column, that the flow, of
+            ``context_dim=K``, is to see as one-hot vectors. Score with
+            ``flow(torch.nn.functional.one_hot(labels, K))``.
         loss: what to minimise instead of −log p: a function of the flow, rows and their context (or None)
             that returns one loss a row. It may draw from torch's global generator.
         validation: fraction of the rows held out, or data of their own, (data, context) for a
@@ -85,7 +87,9 @@ def fit(
             weights of the flow.
         checkpoint: file that the run's state is written to and, if it exists, resumed from: the
             resumed run ends with the same bits as one that was never interrupted, if a data set's
-            rows depend on the index and the global generators only.
+            rows depend on the index and the global generators only. Other tensors, in all their numbers,
+            other settings or another flow are refused; of a data set of your own only the number of rows
+            is compared.
         settings: how to train.
         **keywords: fields of `Settings`, in place of those in `settings`: epochs, batch_size, learning_rate,
             schedule, weight_decay, optimizer, clip, patience, ema, augment, precision, compile, seed,
@@ -97,7 +101,8 @@ def fit(
     Raises:
         NonFiniteLoss: if the loss or its gradient becomes NaN or infinite; the error names the first layer
             that made it.
-        TypeError, ValueError: if an argument is not as above, or the checkpoint is of another run.
+        TypeError, ValueError: if an argument is not as above, rows lie outside the flow's support or beyond
+            its precision, or the checkpoint is of another run.
 
     Example:
         >>> import torch, pyro_flows as pf
@@ -110,6 +115,8 @@ def fit(
         raise TypeError(f"expected a Flow; got {type(flow).__name__}")
     device = next((p.device for p in flow.parameters()), torch.device("cpu"))
     settings = with_keywords(Settings, settings, keywords)
+    if not callable(loss):
+        raise TypeError(f"expected loss as a function of flow, rows and context; got {loss!r}")
     with restored_generators(device):
         given = Data(data, context, weights, validation, units=units, labels=labels)
         return Run(flow, given, loss, checkpoint, settings)()

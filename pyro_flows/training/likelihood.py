@@ -25,8 +25,10 @@ def row_losses(loss: Loss, flow: Flow, x: Tensor, context: Tensor | None) -> Ten
         ValueError: if the loss does not return one a row.
     """
     losses = loss(flow, x, context)
-    if losses.dim() < 1 or len(losses) != len(x):
+    within = max(1, x.dim() - flow.given_transform.codomain.event_dim)
+    if not (1 <= losses.dim() <= within and losses.shape == x.shape[: losses.dim()]):
+        beside = "" if context is None else f", from a context of shape {tuple(context.shape)}"
         raise ValueError(
-            f"expected a loss that returns one a row, of shape ({len(x)},); got {tuple(losses.shape)}"
+            f"expected a loss that returns one a row, of shape ({len(x)},); got {tuple(losses.shape)}{beside}"
         )
     return losses if losses.dim() == 1 else losses.flatten(1).mean(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..loop.schedule import cosine
-from ..loop.settings import check_common, check_integers
+from ..loop.settings import check_common, check_functions, check_integers, check_numbers
 from ..transform import FlowTransform
 
 __all__ = ["History", "Settings"]
@@ -67,11 +67,11 @@ class Settings:
     def __post_init__(self) -> None:
         check_integers(self, ("epochs", "batch_size", "patience"))
         check_common(self)
-        if not self.weight_decay >= 0:
-            raise ValueError(f"expected weight_decay ≥ 0; got {self.weight_decay}")
+        check_numbers(self, ("weight_decay", "ema"))
+        check_functions(self, ("schedule", "optimizer", "augment"))
         if self.optimizer is not None and (self.weight_decay or self.learning_rate is not None):
             raise ValueError("expected learning_rate and weight_decay inside `optimizer`; got them beside it")
-        if not 0 <= self.ema < 1:
+        if self.ema >= 1:
             raise ValueError(f"expected ema in [0, 1); got {self.ema}")
         if self.precision not in ("no", "bf16"):
             raise ValueError(f'expected precision "no" or "bf16"; got {self.precision!r}')

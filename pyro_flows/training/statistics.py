@@ -42,7 +42,7 @@ def update_statistics(
         True
     """
     transform = flow.transform if isinstance(flow, Flow) else flow
-    update(transform, source_of(data, context, like=transform), batch_size=batch_size)
+    update(transform, source_of(data, context, like=flow), batch_size=batch_size)
 
 
 def update(

@@ -78,14 +78,17 @@ class Units(FlowTransform):
             double: whether the data need double precision.
 
         Raises:
-            ValueError: if a μ is not finite, or a σ is not positive and finite.
+            ValueError: if a μ is not finite, or a σ is not positive and finite, in the dtype of the buffers.
         """
         loc, scale = (t.detach().cpu().double().expand(self.loc.shape) for t in (loc, scale))
-        if not bool((loc.isfinite() & scale.isfinite() & (scale > 0)).all()):
+        own = [t.to(self.loc.dtype) for t in (loc, scale)]
+        if not bool((own[0].isfinite() & own[1].isfinite() & (own[1] > 0)).all()):
             raise ValueError("expected finite locations and positive, finite scales; got others")
         rounded = loc.float().double()  # a number that `.float()` and `.double()` both keep
-        self.loc.copy_(rounded)
-        self.rest.copy_((loc - rounded).float() if double else torch.zeros_like(loc))
+        rest = (loc - rounded).float().double() if double else torch.zeros_like(loc)
+        kept = (loc - rounded - rest).abs() <= 1e-3 * scale  # not of 1e60 or 1e-60, of a flow of doubles
+        self.loc.copy_(torch.where(kept, rounded, loc))
+        self.rest.copy_(torch.where(kept, rest, 0))
         self.scale.copy_(scale)
         self.fitted.fill_(True)
         self.needs_double.fill_(double)

@@ -1,8 +1,11 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import pyro_flows as pf
 from pyro_flows import transforms as tr
@@ -170,15 +173,41 @@ def test_a_loss_of_one_number_is_refused():
 def test_weights_count_rows():
     data = torch.cat([rows(150), rows(50) + 3])
     weights = torch.cat([torch.zeros(150), torch.full((50,), 7.0)])
-    weighted, alone = small(), small()
-    options = {"epochs": 30, "validation": 0, "learning_rate": 5e-3, "units": False, "batch_size": 100}
-    history = fit(weighted, data, weights=weights, **options)
-    other = fit(alone, data[150:], **(options | {"batch_size": 50, "epochs": 60}))
-    assert history.train_loss[-1] == pytest.approx(other.train_loss[-1], abs=0.25)
+    weighted, alone, thrice, copied = (small() for _ in range(4))
+    fit(weighted, data, weights=weights)
+    fit(alone, data[150:])
+    assert same(weighted, alone)  # a row of weight zero is no row
+    options = {"epochs": 40, "validation": 0, "learning_rate": 5e-3, "units": False, "batch_size": 300}
+    fit(thrice, data, weights=1 + 2 * (weights > 0), **options)
+    with pytest.warns(UserWarning, match="100 of 300 rows are copies"):
+        fit(copied, torch.cat([data, data[150:], data[150:]]), **options)
     with torch.no_grad():
-        assert weighted().log_prob(data[150:]).mean() == pytest.approx(
-            float(alone().log_prob(data[150:]).mean()), abs=0.15
-        )
+        torch.testing.assert_close(thrice().log_prob(data), copied().log_prob(data), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1e300, 1e-300, 1e-42])
+def test_weights_of_any_unit(unit):
+    weights = torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(7)) + 0.1
+    one, two = small(), small()
+    history = fit(one, DATA, weights=weights, validation=(DATA, None, weights))
+    scaled = fit(two, DATA, weights=weights * unit, validation=(DATA, None, weights * unit))
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert scaled.val_loss == pytest.approx(history.val_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "dataset"])
+def test_rows_of_weight_zero_are_neither_trained_on_nor_held_out(kind):
+    weights = torch.ones(200)
+    weights[torch.randperm(200, generator=torch.Generator().manual_seed(0))[:20]] = (
+        0  # what would be held out
+    )
+    history = fit(small(), DATA if kind == "tensor" else TensorDataset(DATA), weights=weights, epochs=1)
+    assert 0 < history.best_loss < 10
+    few = torch.zeros(200)
+    few[:5] = 1
+    with pytest.raises(ValueError, match=r"enough rows to hold out 0\.1 of them; got 5: give validation=0"):
+        fit(small(), DATA, weights=few)
 
 
 def test_equal_weights_change_nothing_and_validation_is_weighted():
@@ -199,9 +228,9 @@ def test_equal_weights_change_nothing_and_validation_is_weighted():
     ("weights", "message"),
     [
         (torch.ones(3), "expected 200 weights, one a row"),
-        (-torch.ones(200), "expected finite weights ≥ 0"),
-        (torch.zeros(200), "some of them positive"),
-        (torch.full((200,), torch.nan), "expected finite weights"),
+        (-torch.ones(200), "expected finite weights ≥ 0; got -1.0 in row 0 of the data"),
+        (torch.zeros(200), "some of them positive; got 0 in all 200 rows of the data"),
+        (torch.full((200,), torch.nan), "expected finite weights ≥ 0; got nan in row 0"),
     ],
 )
 def test_bad_weights(weights, message):
@@ -265,6 +294,194 @@ def test_labels_become_one_hot_contexts(kind):
         fit(small(context_dim=3), DATA, context=LABELS + 1, labels=True)
     with pytest.raises(ValueError, match="expected a flow whose context is a vector"):
         fit(small(), DATA, context=LABELS, labels=True)
+
+
+COLUMNS = {
+    "tensor": lambda: {"context": LABELS[:, None]},
+    "frame": lambda: {"context": pytest.importorskip("pandas").DataFrame({"label": LABELS.numpy()})},
+    "dataset": lambda: {"data": TensorDataset(DATA, LABELS[:, None, None])},
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_labels_may_be_a_column(name):
+    """They were broadcast against all rows of the batch, and averaged out of the flow."""
+    one, two = small(context_dim=3), small(context_dim=3)
+    fit(one, DATA, context=LABELS, labels=True)
+    given = {"data": DATA, "context": None} | COLUMNS[name]()
+    fit(two, labels=True, validation=0.1, **given)
+    assert same(one, two)
+
+
+ONES = CONTEXT[:, None]
+WIDE = {
+    "data": lambda: fit(small(context_dim=3), DATA, context=ONES),
+    "loss": lambda: fit(small(context_dim=3), DATA, context=ONES, units=False),
+    "dataset": lambda: fit(small(context_dim=3), TensorDataset(DATA, ONES)),
+    "validation": lambda: fit(small(context_dim=3), DATA, context=CONTEXT, validation=(DATA, ONES)),
+    "statistics": lambda: pf.update_statistics(small(context_dim=3, norm=tr.BatchNorm), DATA, context=ONES),
+    "ensemble": lambda: pf.fit_ensemble(
+        pf.Ensemble([small(context_dim=3)]), DATA, context=ONES, epochs=1, progress=False
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_contexts_of_more_dimensions_than_rows_have_are_refused(name):
+    expected = (
+        r"expected a context of row shape \(3,\), one for each .* of shape \(2,\); got row shape \(1, 3\)"
+    )
+    with pytest.raises(ValueError, match=expected):
+        WIDE[name]()
+
+
+LOSSES = {
+    "matching": (pf.training.FlowMatching(), lambda: pf.ffjord(2, hidden=(8,), context_dim=3)),
+    "penalised": (pf.training.PenalisedLikelihood(), lambda: pf.ffjord(2, hidden=(8,), context_dim=3)),
+    "own": (lambda flow, x, c: -flow(c).log_prob(x), lambda: pf.nice(2, hidden=(8,), context_dim=3)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_all_rows_under_all_contexts_are_refused(name):
+    loss, make = LOSSES[name]
+    with pytest.raises(
+        ValueError, match=r"one a row, of shape \(32,\); got \(32, 32\), from a context of shape"
+    ):
+        fit(pf.Flow(make()), DATA, context=ONES, loss=loss, epochs=1)
+
+
+def test_rows_of_several_events_with_contexts():
+    data = rows(100, 10).reshape(100, 5, 2)
+    context = rows(100, 3, seed=6)[:, None]
+    one, two = small(context_dim=3), small(context_dim=3)
+    found = fit(one, data, context=context)
+    wanted = fit(two, data, context=context.expand(100, 5, 3))
+    assert found.val_loss == pytest.approx(wanted.val_loss, rel=1e-3)
+    for bad in (context[:, 0], context.expand(100, 4, 3)):
+        with pytest.raises(
+            ValueError, match=r"a context of row shape \(5, 3\), .*of shape \(5, 2\); got row shape"
+        ):
+            fit(small(context_dim=3), data, context=bad)
+    with pytest.raises(ValueError, match=r"expected labels of row shape \(5,\), .*; got row shape \(4,\)"):
+        fit(small(context_dim=3), data, context=torch.zeros(100, 4), labels=True)
+
+
+class Stream(IterableDataset):
+    def __len__(self):
+        return 200
+
+    def __iter__(self):
+        return iter(DATA)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_streams_are_refused(wrapped):
+    data = DataLoader(Stream()) if wrapped else Stream()
+    with pytest.raises(TypeError, match="a dataset with a length, whose rows have an index; got Stream"):
+        fit(small(), data)
+
+
+TOO_WIDE = {
+    "large": (
+        lambda: fit(small(), DATA.double() * 1e60),
+        "expected data of sizes that the flow's float32 can hold",
+    ),
+    "small": (lambda: fit(small(), DATA.numpy().astype(float) * 1e-60), "got .*e-60 as an element's largest"),
+    "half": (lambda: fit(small().half(), DATA * 1e6), r"float16 can hold, 6e-01 to 7e\+04; got"),
+    "dataset": (lambda: fit(small(), TensorDataset(DATA.double() * 1e60)), "expected data of sizes"),
+    "context": (
+        lambda: fit(small(context_dim=3), DATA, context=CONTEXT.double() * 1e60),
+        r"expected context of sizes .* in row \d+, column \d: give other units, or fit flow.double\(\)",
+    ),
+    "validation": (
+        lambda: fit(small(), DATA, validation=DATA.double() * 1e60),
+        "expected validation data of sizes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOO_WIDE)
+def test_numbers_beyond_the_flows_precision_are_refused(name):
+    make, message = TOO_WIDE[name]
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("unit", [1e60, 1e-60, 1e200, 1e-200])
+def test_a_flow_of_doubles_takes_numbers_of_any_size(unit):
+    data = DATA.double() + 5
+    one, two = small().double(), small().double()
+    wanted, found = fit(one, data).best_loss, fit(two, data * unit).best_loss
+    assert found == pytest.approx(wanted + 2 * np.log(unit), abs=1e-2)
+
+
+def frame(values, *names):
+    return pytest.importorskip("pandas").DataFrame(np.asarray(values), columns=list(names))
+
+
+def test_frames_go_by_the_names_of_their_columns():
+    data, context = frame(DATA * 3 + 1, "a", "b"), frame(CONTEXT, "u", "v", "w")
+    one, two = small(context_dim=3), small(context_dim=3)
+    fit(one, DATA * 3 + 1, context=CONTEXT, validation=(DATA, CONTEXT))
+    turned = {"data": data, "context": context, "validation": (frame(DATA, "a", "b")[["b", "a"]], CONTEXT)}
+    fit(two, **turned)
+    assert same(one, two)
+    assert (two.columns, two.context_columns) == (("a", "b"), ("u", "v", "w"))
+    wanted = one(CONTEXT).log_prob(DATA * 3 + 1)
+    ensemble = pf.Ensemble([two])
+    copies = (two, copy.deepcopy(two), pickle.loads(pickle.dumps(two)), two.tempered(1.0), ensemble)
+    for flow in copies:
+        found = flow(context[["w", "u", "v"]]).log_prob(data[["b", "a"]])
+        torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(two(CONTEXT).expand((200,)).log_prob(data[["b", "a"]]), wanted)
+    again, other = copy.deepcopy(two), copy.deepcopy(two)
+    fit(again, data[["b", "a"]], context=context[["v", "u", "w"]])
+    fit(other, data, context=context)
+    assert same(again, other)
+    assert set(two.state_dict()) == set(one.state_dict())
+
+
+def test_frames_with_other_names_are_refused():
+    flow = small()
+    fit(flow, frame(DATA, "a", "b"))
+    expected = (
+        r"the columns a, b, as the flow was fitted to; got a, c: give .to_numpy\(\) if they are the same"
+    )
+    with pytest.raises(ValueError, match=f"expected values with {expected}"):
+        flow().log_prob(frame(DATA, "a", "c"))
+    with pytest.raises(ValueError, match=f"expected data with {expected}"):
+        fit(flow, frame(DATA, "a", "c"))
+    with pytest.raises(ValueError, match=f"expected validation data with {expected}"):
+        fit(small(), frame(DATA, "a", "b"), validation=frame(DATA, "a", "c"))
+    with pytest.raises(ValueError, match="the columns a, b, as the flow was fitted to; got a, b, c"):
+        pf.update_statistics(flow, frame(rows(20, 3), "a", "b", "c"))
+    wanted = flow().log_prob(DATA)
+    for plain in (DATA, DATA.numpy(), frame(DATA, 0, 1)):  # by position
+        torch.testing.assert_close(flow().log_prob(plain), wanted)
+    unnamed = small()
+    fit(unnamed, frame(DATA, 0, 1))
+    torch.testing.assert_close(unnamed().log_prob(frame(DATA, "a", "b")), wanted)
+    torch.testing.assert_close(unnamed().log_prob(frame(DATA, 0, 1)[[1, 0]]), wanted)
+    labelled = small(context_dim=3)
+    fit(labelled, DATA, context=frame(LABELS, "label"), labels=True)
+    assert labelled.context_columns is None
+
+
+def test_contexts_and_values_that_do_not_fit_say_so():
+    flow = small(context_dim=3)
+    with pytest.raises(ValueError, match=r"broadcasts with the context's, \(200,\); got \(5,\)"):
+        flow(CONTEXT).log_prob(DATA[:5])
+    assert flow(CONTEXT[:1]).log_prob(DATA).shape == flow(CONTEXT).log_prob(DATA[:1]).shape == (200,)
+    assert flow(CONTEXT).log_prob(rows(5)[:, None]).shape == (5, 200)
+    with pytest.raises(
+        ValueError, match=r"takes no context; got one: call flow\(\), or build .* context_dim"
+    ):
+        small()(CONTEXT)
+    with pytest.raises(TypeError, match=r"expected values of real numbers; got torch\.complex64"):
+        small()().log_prob(DATA + 0j)
+    with pytest.raises(TypeError, match=r"a context of real numbers; got torch\.complex64"):
+        flow(CONTEXT + 0j)
 
 
 class Noisy(Dataset):

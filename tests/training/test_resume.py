@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 import pyro_flows as pf
 from pyro_flows.loop import checkpoint
@@ -261,6 +261,67 @@ def test_other_data_or_another_flow_is_refused(tmp_path):
         pf.fit(flow, DATA + 1, **options)
     with pytest.raises(ValueError, match=r"expected .*weight of shape \[8, 1\]; got \[9, 1\]"):
         pf.fit(pf.Flow(pf.real_nvp(2, depth=1, hidden=(9,))), DATA, **options)
+
+
+ROWS = torch.randn(1500, 2, generator=torch.Generator().manual_seed(6))
+GIVEN = {
+    "data": ROWS,
+    "context": ROWS[:, :1] + 1,
+    "weights": torch.linspace(1.0, 2.0, 1500),
+    "validation": (ROWS[:50], ROWS[:50, :1] + 1, torch.ones(50)),
+}
+
+
+def last_changed(rows):
+    changed = rows.clone()
+    changed[-1] += 1
+    return changed
+
+
+def validated(place):
+    parts = list(GIVEN["validation"])
+    parts[place] = last_changed(parts[place])
+    return {"validation": tuple(parts)}
+
+
+CHANGED = {
+    "data": ({"data": last_changed(ROWS)}, "data"),
+    "context": ({"context": last_changed(GIVEN["context"])}, "context"),
+    "order": ({"context": GIVEN["context"].flip(0)}, "context"),
+    "weights": ({"weights": last_changed(GIVEN["weights"])}, "weights"),
+    "validation data": (validated(0), "validation data"),
+    "validation context": (validated(1), "validation context"),
+    "validation weights": (validated(2), "validation weights"),
+    "fraction": ({"validation": 50 / 1500}, "training rows 1500"),
+}
+
+
+def given_run(path, **changed):
+    torch.manual_seed(1)
+    flow = pf.Flow(pf.real_nvp(2, depth=1, hidden=(8,), context_dim=1))
+    return pf.fit(flow, **GIVEN | changed, checkpoint=path, epochs=1, progress=False)
+
+
+def test_everything_given_is_part_of_a_run(tmp_path):
+    history = given_run(tmp_path / "run")
+    in_bytes = {name: GIVEN[name].numpy().astype("f8") for name in ("data", "context", "weights")}
+    assert given_run(tmp_path / "run", **in_bytes) == history  # the same numbers
+    for changed, name in CHANGED.values():
+        with pytest.raises(ValueError, match=f"of another run: expected {name}"):
+            given_run(tmp_path / "run", **changed)
+
+
+def test_a_data_set_of_tensors_is_part_of_a_run(tmp_path):
+    def part(**changed):
+        given = GIVEN | changed
+        return Subset(TensorDataset(given["data"], given["context"]), range(1400))
+
+    path = tmp_path / "run"
+    history = given_run(path, data=part(), context=None, weights=None)
+    assert given_run(path, data=part(), context=None, weights=None) == history
+    for data in (part(data=-ROWS), part(context=-ROWS[:, :1]), Subset(part(), range(1399, -1, -1))):
+        with pytest.raises(ValueError, match="of another run: expected data with the checksum"):
+            given_run(path, data=data, context=None, weights=None)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000, -1])

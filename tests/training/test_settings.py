@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -153,6 +154,23 @@ BAD = {
         "expected `optimizer` to return a torch optimiser; got type",
     ),
     "truth": ({"epochs": True}, TypeError, "expected epochs as an integer; got True"),
+    "real epochs": (
+        {"epochs": np.float64(3)},
+        TypeError,
+        r"expected epochs as an integer; got np.float64\(3.0\)",
+    ),
+    "no batch size": ({"batch_size": None}, TypeError, "expected batch_size as an integer; got None"),
+    "no seed": ({"seed": None}, TypeError, "expected seed as an integer; got None"),
+    "text rate": ({"learning_rate": "1e-3"}, TypeError, "expected learning_rate as a number; got '1e-3'"),
+    "infinite rate": ({"learning_rate": math.inf}, ValueError, "expected a finite learning_rate; got inf"),
+    "no number": ({"learning_rate": math.nan}, ValueError, "expected learning_rate > 0; got nan"),
+    "text clip": ({"clip": "5"}, TypeError, "expected clip as a number; got '5'"),
+    "infinite decay": ({"weight_decay": math.inf}, ValueError, "expected a finite weight_decay; got inf"),
+    "text average": ({"ema": "0.9"}, TypeError, "expected ema as a number; got '0.9'"),
+    "seconds": ({"checkpoint_every": -1}, ValueError, "expected checkpoint_every ≥ 0; got -1.0"),
+    "flat schedule": ({"schedule": 1.0}, TypeError, "expected schedule as a function; got 1.0"),
+    "augment": ({"augment": True}, TypeError, "expected augment as a function; got True"),
+    "loss": ({"loss": "nll"}, TypeError, "expected loss as a function of flow, rows and context; got 'nll'"),
 }
 
 
@@ -161,6 +179,27 @@ def test_bad_settings(name):
     options, error, message = BAD[name]
     with pytest.raises(error, match=message):
         fit(flow(), **options)
+
+
+def test_numbers_of_numpy_are_python_s(tmp_path):
+    plain = {"epochs": 2, "batch_size": 20, "seed": 3, "learning_rate": 0.25, "clip": 1.0, "validation": 0.25}
+    theirs = {
+        "epochs": np.int64(2),
+        "batch_size": torch.tensor(20),
+        "seed": np.uint32(3),
+        "learning_rate": np.float32(0.25),
+        "clip": np.int8(1),
+        "validation": np.float32(0.25),
+    }
+    history = fit(flow(), **plain)
+    assert fit(flow(), checkpoint=tmp_path / "run", **theirs).val_loss == history.val_loss
+    assert fit(flow(), checkpoint=tmp_path / "run", **plain).val_loss == history.val_loss  # the same run
+    settings = pf.infer.VISettings(steps=np.int32(7), seed=np.int64(1), tolerance=np.float32(0.5))
+    assert [type(v) for v in (settings.steps, settings.seed, settings.tolerance)] == [int, int, float]
+    settings = pf.infer.MCMCSettings(num_chains=np.int64(8), warmup_steps=np.int64(0), seed=np.int64(1))
+    assert [type(v) for v in (settings.num_chains, settings.warmup_steps, settings.seed)] == [int] * 3
+    with pytest.raises(TypeError, match="expected learning_rate as a number; got '1e-3'"):
+        pf.infer.VISettings(learning_rate="1e-3")
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -182,7 +221,7 @@ def test_best_epoch_counts_from_one_as_plots_do(tmp_path):
     history = fit(made, epochs=4, checkpoint=tmp_path / "run")
     assert history.val_loss[history.best_epoch - 1] == min(history.val_loss) == history.best_loss
     assert (
-        load(tmp_path / "run", kind="training run", version=1)["history"]["best_epoch"] == history.best_epoch
+        load(tmp_path / "run", kind="training run", version=2)["history"]["best_epoch"] == history.best_epoch
     )
     pytest.importorskip("matplotlib")
     labels = [line.get_label() for line in pf.plotting.loss_curve(history).axes[0].lines]

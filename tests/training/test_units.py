@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import pyro_flows as pf
 from pyro_flows import transforms as tr
@@ -82,6 +83,41 @@ def test_seconds_since_1970_keep_their_digits():
     assert inside.double().mean() > 0.95
 
 
+@pytest.mark.parametrize("kind", ["dataset", "loader", "whole"])
+def test_a_data_set_keeps_its_doubles(kind):
+    data = 1.7e9 + rows(1000).double()
+    data = (1e6 * data).long() if kind == "whole" else data
+    context = 1.7e9 + rows(1000, 3, seed=8).double()
+    given = TensorDataset(data, context)
+    one, two = small(context_dim=3), small(context_dim=3)
+    wanted = fit(one, data, context=context, validation=(data, context))
+    found = fit(two, DataLoader(given) if kind == "loader" else given, validation=given)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert found.val_loss == wanted.val_loss
+    assert bool(two.units.needs_double & two.context_units.needs_double)
+    for flow in (one, two):
+        assert flow(context).sample().unique(dim=0).shape == (1000, 2)
+
+
+def bounded():
+    torch.manual_seed(1)
+    learned = dist.transforms.AffineTransform(nn.Parameter(torch.zeros(2)), 1.0)
+    parts = [pf.nice(2, hidden=(8,), context_dim=1), dist.transforms.SigmoidTransform(), learned]
+    return pf.Flow(parts)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda x, c: {"data": x, "context": c}, lambda x, c: {"data": TensorDataset(x, c)}]
+)
+def test_contexts_keep_their_doubles_beside_bounded_layers_that_learn(wrap):
+    flow, context = bounded(), 1.7e9 + rows(200, 1).double()
+    data = torch.rand(200, 2).mul(0.8).add(0.1)
+    fit(flow, **wrap(data, context))
+    assert flow.units is None
+    assert bool(flow.context_units.needs_double)
+    torch.testing.assert_close(score(flow, data.double(), context), score(flow, data, context))
+
+
 def test_double_data_that_single_precision_holds_give_the_bits_of_single():
     one, two = small(), small()
     fit(one, DATA)
@@ -110,6 +146,48 @@ def test_the_row_that_is_left_out_is_the_users_own():
     ) as seen:
         fit(small(), data, validation=0)
     assert seen[0].filename == __file__
+
+
+@pytest.mark.parametrize("validation", [0, 0.1, "own"])
+def test_rows_on_the_border_of_the_support_are_refused(validation):
+    """They were left out, as rows whose logarithm is more than a thousand deviations from the others."""
+    data = (DATA * 0.01 + 5).exp()
+    data[[123, 150], 1] = 0.0
+    given = {"validation": validation}
+    if validation == "own":
+        given, data = {"validation": data}, (DATA + 5).exp()
+    name = "validation data" if validation == "own" else "data"
+    with pytest.raises(
+        ValueError, match=rf"expected {name} within the support .*; got others in \d of \d+ rows"
+    ):
+        fit(positive(), data, **given)
+    if validation == 0:
+        with pytest.raises(ValueError, match=r"in 2 of 200 rows, the first is row (123|150)"):
+            fit(positive(), data, **given)
+        history = fit(
+            positive(), data, loss=lambda flow, x, c: -flow().log_prob(x + 1.0), units=False, **given
+        )
+        assert math.isfinite(history.train_loss[-1])
+    images = whole(100, 1, 4, 4)
+    images[7, 0, 0, 0] = 256
+    with pytest.raises(
+        ValueError, match=r"within the support .*; got others in 1 of 100 rows, the first is row 7"
+    ):
+        fit(pixels(), images, batch_size=50, validation=whole(50, 1, 4, 4))
+
+
+def test_rows_far_from_an_earlier_fit_need_new_units():
+    flow = small()
+    fit(flow, DATA)
+    mixed = torch.cat([DATA, DATA * 1e5])
+    with pytest.warns(
+        UserWarning, match=r"the data of an earlier fit, .* units=\"new\" gives it new ones"
+    ) as seen:
+        fit(flow, mixed, validation=0)
+    assert "rows of the data are left out, the first is row" in str(seen[0].message)
+    with pytest.warns(UserWarning, match='all 200 rows of the data have a cell more than .* units="new"'):
+        fit(flow, DATA + 1e6, validation=0)
+    assert fit(flow, DATA + 1e6, units="new").best_loss < 5
 
 
 def test_moments_are_those_of_the_cells_that_are_not_far_off():

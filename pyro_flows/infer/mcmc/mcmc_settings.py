@@ -38,10 +38,7 @@ class MCMCSettings:
         check_integers(self, ("num_samples", "num_chains", "proposals", "thinning"))
         if self.num_samples < 4:
             raise ValueError(f"expected num_samples ≥ 4; got {self.num_samples}")
-        if isinstance(self.warmup_steps, bool) or not isinstance(self.warmup_steps, int):
-            raise TypeError(f"expected warmup_steps as an integer; got {self.warmup_steps!r}")
-        if self.warmup_steps < 0:
-            raise ValueError(f"expected warmup_steps ≥ 0; got {self.warmup_steps}")
+        check_integers(self, ("warmup_steps",), least=0)
         if not 0 < self.acceptance < 1:
             raise ValueError(f"expected an acceptance between 0 and 1; got {self.acceptance}")
-        check_seed(self.seed)
+        check_seed(self)

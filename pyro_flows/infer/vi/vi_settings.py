@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from ...loop.schedule import cosine
-from ...loop.settings import check_common, check_integers
+from ...loop.settings import check_common, check_integers, check_numbers
 from ..guides.auto_mixture import AutoMixture
 
 __all__ = ["MAY_CHANGE", "VIHistory", "VISettings"]
@@ -58,8 +58,7 @@ class VISettings:
     def __post_init__(self) -> None:
         check_integers(self, ("steps", "batch_size", "restarts"))
         check_common(self)
-        if not self.tolerance >= 0:
-            raise ValueError(f"expected tolerance ≥ 0; got {self.tolerance}")
+        check_numbers(self, ("tolerance",), infinite=True)
 
     @property
     def half(self) -> int:

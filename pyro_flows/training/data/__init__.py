@@ -2,6 +2,6 @@
 
 from .data import Data
 from .reading import source_of
-from .sources import Source, rows_at_once
+from .sources import Source, inner_source, rows_at_once
 
-__all__ = ["Data", "Source", "rows_at_once", "source_of"]
+__all__ = ["Data", "Source", "inner_source", "rows_at_once", "source_of"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["doubles", "location_and_scale", "needs_double"]
+__all__ = ["WIDE", "doubles", "location_and_scale", "needs_double"]
 
+WIDE = (torch.float64, torch.int64, torch.int32)  # hold digits that single precision does not
 _SEEN = 20_000  # rows that medians are taken over
 _FAR = 30.0  # typical distances from the median; cells beyond do not count
 
@@ -42,17 +43,17 @@ def location_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     offsets = rows - center
     near = offsets.abs() <= _FAR * typical.nan_to_num(torch.inf)
     count = near.sum(0).clamp(min=1)
-    offsets = torch.where(near, offsets, 0)
+    unit = typical.nan_to_num(1.0).log2().round().exp2()  # whose squares are neither infinite nor 0
+    offsets = torch.where(near, offsets / unit, 0)
     mean = offsets.sum(0) / count
     variance = torch.where(near, offsets - mean, 0).square().sum(0) / count
-    scale = torch.where(variance > 0, variance.sqrt(), 1)
-    return (center + mean).reshape(event), scale.reshape(event)
+    scale = torch.where(variance > 0, variance.sqrt() * unit, 1)
+    return (center + mean * unit).reshape(event), scale.reshape(event)
 
 
 def needs_double(rows: Tensor) -> bool:
     """Whether single precision would round elements at more than a ten thousandth of their scale."""
-    wide = rows.dtype in (torch.float64, torch.int64, torch.int32)
-    if not wide or rows.dim() < 1 or len(rows) == 0:
+    if rows.dtype not in WIDE or rows.dim() < 1 or len(rows) == 0:
         return False
     loc, scale = location_and_scale(rows[:: max(1, len(rows) // _SEEN)])
     return bool((loc.abs() * torch.finfo(torch.float32).eps > 1e-4 * scale).any())

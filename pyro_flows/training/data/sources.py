@@ -1,36 +1,28 @@
-"""Where minibatches come from: tensors or a data set."""
+"""Where minibatches come from: tensors, or some rows of another source."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-)
 
-from ...loop.generators import seed_generators
 from ...transform import FlowTransform
+from .checksums import checksums
 from .copying import copied_ahead
 
 __all__ = [
     "Batch",
-    "DatasetSource",
     "Rows",
     "Source",
     "TensorSource",
     "first_row",
     "inner_source",
     "mean_one",
+    "row_of",
     "rows_at_once",
+    "that_count",
 ]
 
 Batch = tuple[Tensor, Tensor | None]
@@ -50,8 +42,8 @@ class Source(Protocol):
         `key` and a row's index determine what a worker process draws for it at random.
         """
 
-    def checksum(self) -> int:
-        """Return a number that tells these rows from others; 0 if rows may change when read."""
+    def checksums(self) -> dict[str, int]:
+        """Return numbers that tell data, context and weights from others, as far as they can be known."""
 
 
 class TensorSource:
@@ -81,117 +73,19 @@ class TensorSource:
             index = index.to(self.data.device, non_blocking=True)
             yield self.data[index], None if self.context is None else self.context[index]
 
-    def checksum(self) -> int:
-        """Return the CRC of the first thousand rows."""
-        return zlib.crc32(bytes(self.data[:1000].cpu().contiguous().view(torch.uint8).numpy()))
-
-
-_OPTIONS = (
-    "num_workers",
-    "collate_fn",
-    "timeout",
-    "worker_init_fn",
-    "multiprocessing_context",
-    "prefetch_factor",
-)
-
-
-class DatasetSource:
-    """Rows of a map-style `torch.utils.data.Dataset` that gives x, (x,) or (x, context).
-
-    Args:
-        data: the data set, or a loader whose data set, workers, pinning and collation are used.
-        device: where batches are wanted.
-        dtype: the flow's dtype.
-        read_context: makes what the data set gives beside x a context.
-    """
-
-    def __init__(
-        self,
-        data: Dataset[Any] | DataLoader[Any],
-        device: torch.device,
-        dtype: torch.dtype,
-        read_context: Callable[[Tensor | None], Tensor | None],
-    ) -> None:
-        self.options: dict[str, Any] = {}
-        if isinstance(data, DataLoader):
-            _check_sampler(data)
-            self.options = {name: getattr(data, name) for name in _OPTIONS}
-            self.options["pin_memory"] = data.pin_memory and device.type == "cuda"
-            data = data.dataset
-        if not hasattr(data, "__len__"):
-            raise TypeError(f"expected a dataset with a length; got {type(data).__name__}")
-        if len(data) == 0:
-            raise ValueError("expected a dataset with rows; got an empty one")
-        self.data, self.device, self.dtype, self.read_context = data, device, dtype, read_context
-        self.weights: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def batches(self, indices: Iterable[Tensor], *, key: int = 0) -> Iterator[Batch]:
-        """Yield the rows as torch's `DataLoader` collates them."""
-        order: list[list[Any]] = [index.tolist() for index in indices]
-        data = self.data
-        if self.options.get("num_workers"):
-            # In whichever process and after whatever others a row is read, it is the same.
-            data, order = _Seeded(data), [[(key, index) for index in batch] for batch in order]
-        # A generator of its own keeps the loader from drawing from the global one.
-        loader = DataLoader(data, batch_sampler=order, generator=torch.Generator(), **self.options)
-        for batch in loader:
-            pair = batch if isinstance(batch, list | tuple) else (batch,)
-            if not (1 <= len(pair) <= 2 and all(isinstance(part, Tensor) for part in pair)):
-                raise TypeError(
-                    f"expected a dataset of rows x, or of pairs (x, context); got {_kinds(batch)}"
-                )
-            x, context = (*pair, None)[:2]
-            context = self.read_context(context)
-            yield self._moved(x), None if context is None else self._moved(context)
-
-    def _moved(self, x: Tensor) -> Tensor:
-        return x.to(self.device, non_blocking=x.is_pinned()).to(self.dtype)
-
-    def checksum(self) -> int:
-        """Return 0: a data set may give other rows each time."""
-        return 0
-
-
-def _check_sampler(loader: DataLoader[Any]) -> None:
-    plain = type(loader.batch_sampler) in (BatchSampler, type(None))
-    if isinstance(loader.dataset, IterableDataset):  # is refused for having no length
-        return
-    if plain and isinstance(loader.sampler, RandomSampler | SequentialSampler):
-        return
-    got = type(loader.sampler if plain else loader.batch_sampler).__name__
-    raise ValueError(
-        f"expected a loader without a sampler of its own, as the order of rows is fit's; got {got}: give the "
-        "data set, and weights=… if rows count differently"
-    )
-
-
-class _Seeded(Dataset[Any]):
-    """A data set read in worker processes, whose random numbers depend on the index and the key alone."""
-
-    def __init__(self, data: Dataset[Any]) -> None:
-        self.data = data
-
-    def __getitem__(self, place: tuple[int, int]) -> Any:
-        seed_generators(*place, device=torch.device("cpu"))
-        return self.data[place[1]]
-
-
-def _kinds(batch: Any) -> str:
-    if isinstance(batch, list | tuple):
-        return f"({', '.join(type(part).__name__ for part in batch)})"
-    return type(batch).__name__
+    def checksums(self) -> dict[str, int]:
+        """Return those of all numbers: they cost less than the look at whether all are finite."""
+        return checksums(data=[self.data], context=[self.context], weights=[self.weights])
 
 
 class Rows:
     """Some rows of a source."""
 
     def __init__(self, source: Source, rows: Tensor) -> None:
-        self.source, self.rows = source, rows
         self.weights = None if source.weights is None else source.weights[rows.to(source.weights.device)]
+        self.source, self.rows = inner_source(source), rows
+        if isinstance(source, Rows):
+            self.rows = source.rows[rows]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -200,16 +94,19 @@ class Rows:
         """Yield these rows of the source."""
         return self.source.batches((self.rows[index] for index in indices), key=key)
 
-    def checksum(self) -> int:
+    def checksums(self) -> dict[str, int]:
         """Return the source's."""
-        return self.source.checksum()
+        return self.source.checksums()
 
 
 def inner_source(source: Source) -> Source:
     """Return what a source's rows are chosen from."""
-    while isinstance(source, Rows):
-        source = source.source
-    return source
+    return source.source if isinstance(source, Rows) else source
+
+
+def row_of(source: Source, row: Tensor) -> int:
+    """Return which row of the user's own a row of a source is."""
+    return int(source.rows[row] if isinstance(source, Rows) else row)
 
 
 def first_row(source: Source) -> Tensor:
@@ -217,11 +114,20 @@ def first_row(source: Source) -> Tensor:
     return next(iter(source.batches([torch.zeros(1, dtype=torch.long)])))[0]
 
 
-def mean_one(source: Source) -> Source:
-    """Return the source with weights of mean one."""
-    if source.weights is not None:
-        source.weights = source.weights / source.weights.mean()
-    return source
+def that_count(source: Source) -> Source:
+    """Return the rows whose weight is not zero: others would only take up room in batches."""
+    if source.weights is None or bool((source.weights > 0).all()):
+        return source
+    return Rows(source, source.weights.nonzero()[:, 0])
+
+
+def mean_one(source: Source, like: Tensor) -> Source:
+    """Return the source with weights of mean one, of the dtype and on the device of `like`."""
+    if source.weights is None:
+        return source
+    found = Rows(source, torch.arange(len(source)))  # the weights as given belong to the checksum
+    found.weights = (source.weights / source.weights.mean()).to(like)
+    return found
 
 
 def rows_at_once(transform: FlowTransform) -> int:

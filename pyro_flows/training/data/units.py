@@ -12,7 +12,7 @@ from ...loop.warning import warn_caller
 from ...transforms import Chain, Units
 from ...transforms.placing import split_at_units
 from .moments import doubles, location_and_scale, needs_double
-from .sources import Rows, Source, TensorSource, first_row, inner_source, rows_at_once
+from .sources import Rows, Source, TensorSource, first_row, inner_source, row_of, rows_at_once
 
 __all__ = ["place_units", "without_absurd_rows"]
 
@@ -29,8 +29,10 @@ class _Sample(NamedTuple):
     context: Tensor | None
 
 
-def place_units(flow: Flow, source: Source, units: bool | str, *, any_shape: bool = False) -> None:
+def place_units(flow: Flow, source: Source, units: bool | str, *, any_shape: bool = False) -> bool:
     """Give a flow the location and scale of the rows of `source`, and of their contexts.
+
+    Returns whether the flow had units already, from other data.
 
     Args:
         flow: the flow, which keeps the units that it has been fitted with.
@@ -46,14 +48,15 @@ def place_units(flow: Flow, source: Source, units: bool | str, *, any_shape: boo
         raise ValueError(f'expected units to be True, False or "new"; got {units!r}')
     places = [place for place in (flow.units, flow.context_units) if place is not None]
     wanted = [place for place in places if units == "new" or not place.fitted]
+    known = len(wanted) < len(places)
     if not wanted:
-        return
+        return known
     if units is False:
         for place in wanted:
             place.place(torch.zeros_like(place.loc), torch.ones_like(place.scale))
-        return
+        return known
     if not _is_of_events(flow, source, any_shape=any_shape):
-        return
+        return known
     with torch.no_grad():
         sample = _sample(flow, source)
         if flow.units is not None and flow.units in wanted:
@@ -61,6 +64,7 @@ def place_units(flow: Flow, source: Source, units: bool | str, *, any_shape: boo
         if flow.context_units is not None and flow.context_units in wanted and sample.context is not None:
             rows = sample.context.reshape(-1, *flow.context_units.event_shape)
             _place(flow.context_units, rows, keep_flags=True)
+    return known
 
 
 def _sample(flow: Flow, source: Source) -> _Sample:
@@ -117,11 +121,18 @@ def _place(units: Units, x: Tensor, *, keep_flags: bool = False) -> None:
     units.place(loc.reshape(units.loc.shape), scale.reshape(units.scale.shape), double=double)
 
 
-def without_absurd_rows(flow: Flow, source: Source, *, name: str, warn: bool = True) -> Source:
+def without_absurd_rows(flow: Flow, source: Source, *, name: str, known: bool, warn: bool = True) -> Source:
     """Leave out rows with a cell more than a thousand scales from the rest, and warn of them.
 
     One cell of 1e12 among five hundred would decide every step that sees it. Of a dataset, nothing is left
-    out.
+    out, and nothing if it would be all.
+
+    Args:
+        flow: the flow, which has its units.
+        source: the rows.
+        name: what they are called.
+        known: whether the units are those of other data, of an earlier fit.
+        warn: whether to warn.
     """
     inner = inner_source(source)
     if flow.units is None or not flow.units.active or not isinstance(inner, TensorSource):
@@ -137,26 +148,25 @@ def without_absurd_rows(flow: Flow, source: Source, *, name: str, warn: bool = T
                 found |= _far(flow.context_units, context, len(x))
             far.append(found.cpu())
     gone = torch.cat(far)
-    if not bool(gone.any()) or bool(gone.all()):
+    if not bool(gone.any()):
         return source
+    everything = bool(gone.all())
     if warn:
-        warn_caller(
-            f"{int(gone.sum())} of {len(source)} rows of the {name} are left out, the first is row "
-            f"{_row(source, gone.nonzero()[0, 0])}: each has a cell more than {ABSURD:,.0f} standard "
-            "deviations from the others; units=False keeps them"
-        )
+        count, first = int(gone.sum()), row_of(source, gone.nonzero()[0, 0])
+        rows = f"{count} of {len(source)} rows of the {name} are left out, the first is row {first}: each has"
+        if everything:
+            rows = f"all {count} rows of the {name} have"
+        others = "the others; units=False keeps them"
+        if known:
+            others = 'the data of an earlier fit, whose units the flow keeps; units="new" gives it new ones'
+        warn_caller(f"{rows} a cell more than {ABSURD:,.0f} standard deviations from {others}")
+    if everything:
+        return source
     return Rows(source, (~gone).nonzero()[:, 0])
-
-
-def _row(source: Source, row: Tensor) -> int:
-    """Return which row of the user's own it is."""
-    if isinstance(source, Rows):
-        return _row(source.source, source.rows[row])
-    return int(row)
 
 
 def _far(units: Units, values: Tensor, rows: int) -> Tensor:
     """Whether any element of a row is far off; a row may hold several events."""
     loc, scale = doubles(units.loc) + doubles(units.rest), doubles(units.scale)
     z = (doubles(values) - loc) / scale
-    return (z.abs() > ABSURD).reshape(rows, -1).any(1)
+    return ((z.abs() > ABSURD) & z.isfinite()).reshape(rows, -1).any(1)
