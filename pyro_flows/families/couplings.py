@@ -26,7 +26,7 @@ def keen_net(inputs: int, outputs: int, hidden: Sequence[int], **options: Any) -
 
     Its gain, spread and squash were chosen on eight tables (benchmarks/README.md).
     """
-    return MLP(inputs, outputs, hidden, gain=3.0, spread=4.0, squash=torch.asinh, **options)
+    return MLP(inputs, outputs, hidden, gain=3.0, spread=6.0, squash=torch.asinh, **options)
 
 
 def couplings(

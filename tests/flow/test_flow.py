@@ -46,7 +46,7 @@ BASES = {
 
 
 def _flow(base=None, context_dim=0):
-    t = pf.real_nvp(3, depth=2, hidden=(6,), context_dim=context_dim)
+    t = pf.real_nvp(3, depth=2, hidden=(6,), context_dim=context_dim, net=pf.nn.MLP)
     if base == "beta":
         t = pf.transforms.reverse(3)
     perturb(t)
@@ -228,7 +228,7 @@ def test_a_flow_equal_to_a_gaussian_has_its_nll():
 
 
 def test_density_integrates_to_one():
-    t = pf.real_nvp(2, depth=4, hidden=(8,)).double()
+    t = pf.real_nvp(2, depth=4, hidden=(8,), net=pf.nn.MLP).double()
     perturb(t, scale=0.1)
     grid = torch.linspace(-15, 15, 501, dtype=torch.float64)
     points = torch.cartesian_prod(grid, grid)
