@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from ..infer import Importance
 from .advice import advice
 from .fits import evidences_differ, means_differ
-from .results import as_list
+from .results import as_list, enough
 from .verdict import BAD, GOOD, USABLE, judge
 
 __all__ = ["Report", "report"]
 
 _ORDER = (GOOD, USABLE, BAD)
-_FEWEST = 100
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,7 @@ def report(result: Importance | Sequence[Importance]) -> Report:
     """
     results = as_list(result)
     for one in results:
-        if (n := len(one.log_weights)) < _FEWEST:  # a single draw's weight is constant, and would be good
-            raise ValueError(f"expected ≥ {_FEWEST} draws to judge by; got {n}")
+        enough(one)
     verdicts = [judge(one) for one in results]
     reasons = []
     for i, verdict in enumerate(verdicts):
