@@ -99,8 +99,8 @@ def calibrate(
 
     Raises:
         TypeError: if `posterior` returns something else.
-        ValueError: if the model has a factor, a plate is subsampled, or `posterior` gives no or too few draws of a latent variable,
-            or NaN.
+        ValueError: if the model has a factor, a plate is subsampled, or `posterior` gives no or too few
+            draws of a latent variable, or NaN.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -152,8 +152,8 @@ def _sites(model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[str]
         )
     if layout.scales:
         warn_caller(
-            f"{', '.join(layout.scales)}: under pyro.poutine.scale, which data are drawn without, so that exact "
-            "posteriors are not calibrated either"
+            f"{', '.join(layout.scales)}: under pyro.poutine.scale, which data are drawn without, so that "
+            "exact posteriors are not calibrated either"
         )
     observed = [name for name, site in sites.items() if is_data(site)]
     for name in observed:

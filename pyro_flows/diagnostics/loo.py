@@ -73,8 +73,8 @@ def loo(result: Importance, site: str | None = None) -> Loo:
 
     Raises:
         TypeError: if `result` is not of `importance`.
-        ValueError: if there are fewer draws, there is no such site, it has one observation only, or so many that their
-            log-likelihoods were not kept, one isn't finite, or no weight is usable.
+        ValueError: if there are fewer draws, there is no such site, it has one observation only, or so many
+            that their log-likelihoods were not kept, one isn't finite, or no weight is usable.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf

@@ -36,7 +36,7 @@ def as_list(result: Importance | Sequence[Importance]) -> list[Importance]:
 
 
 def enough(result: Importance) -> None:
-    """Raise a ValueError for too few draws to judge by: a single one's weight is constant, and would be good."""
+    """Raise a ValueError for too few draws to judge by: a single one's weight is constant, as if good."""
     if (n := len(result.log_weights)) < _FEWEST:
         raise ValueError(f"expected ≥ {_FEWEST} draws to judge by; got {n}")
 

@@ -287,7 +287,7 @@ def test_names_that_are_arvizs_own():
         x = pyro.sample("chain", dist.Normal(0.0, 1.0))
         pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(0.0))
 
-    with pytest.raises(ValueError, match="expected names that no dimension in ArviZ has; .* called 'chain'"):
+    with pytest.raises(ValueError, match=r"expected names that no dimension in ArviZ has; .* called 'chain'"):
         pf.diagnostics.to_arviz(weighed(sites, AutoNormal(sites)))
     with pytest.raises(ValueError, match="called 'row'"):
         pf.diagnostics.density_to_arviz(pf.Flow(pf.real_nvp(2)), torch.randn(5, 2), name="row")

@@ -176,7 +176,7 @@ def test_what_cannot_be_ranked_is_refused():
 
     for model in (subsampled, subsampled_one_by_one):
         with pytest.raises(
-            ValueError, match="expected the model over all data, .* got 5 of 10 in plate 'row'"
+            ValueError, match=r"expected the model over all data, .* got 5 of 10 in plate 'row'"
         ):
             run(answer(), model=model)
     for test in (uniformity_p_value, symmetry_p_value):

@@ -150,8 +150,8 @@ def _groups(
 
     if scaled := [name for name in first.scales if name in first.log_likelihood]:
         warn_caller(
-            "log_likelihood holds log-densities as `lp` counts them, multiplied by pyro.poutine.scale, so that "
-            f"ArviZ's leave-one-out is not of single observations: {', '.join(scaled)}. "
+            "log_likelihood holds log-densities as `lp` counts them, multiplied by pyro.poutine.scale, so "
+            f"that ArviZ's leave-one-out is not of single observations: {', '.join(scaled)}. "
             "pyro_flows.diagnostics.loo counts them right"
         )
 
