@@ -47,8 +47,8 @@ def report(result: Importance | Sequence[Importance]) -> Report:
     Weights see only where the guide puts draws. So the draws are spread out too, to 2, 4 and 8 times their
     width, to see whether there is more evidence further out, or a broader posterior; in many dimensions
     they will not find it. A latent variable whose standard deviation is below two units in the last place of
-    its values is mostly rounding, and the verdict says so. A mode that a guide misses also shows in independent fits whose log evidences or
-    means disagree: give the results of several.
+    its values is mostly rounding, and the verdict says so. A mode that a guide misses also shows in
+    independent fits whose log evidences or means disagree: give the results of several.
 
     Args:
         result: from `pyro_flows.infer.importance`, of at least 100 draws, or several, of independent fits;
