@@ -11,8 +11,10 @@ from pyro import poutine
 from torch import Tensor
 
 from ..infer import Importance, importance
+from ..infer.model.layout import Layout
 from ..infer.model.program import is_data, is_latent, predictive, samples
 from ..loop.progress import progress_bar
+from ..loop.warning import warn_caller
 from .labels import labels
 from .uniformity import symmetry_p_value, uniformity_p_value
 
@@ -97,8 +99,8 @@ def calibrate(
 
     Raises:
         TypeError: if `posterior` returns something else.
-        ValueError: if the model has a factor, or `posterior` gives no or too few draws of a latent variable,
-            or NaN.
+        ValueError: if the model has a factor, a plate is subsampled, or `posterior` gives no or too few
+            draws of a latent variable, or NaN.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -141,7 +143,18 @@ def calibrate(
 
 def _sites(model: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[str], list[str]]:
     with torch.no_grad(), poutine.block():
-        sites = samples(poutine.trace(model).get_trace(*args, **kwargs))
+        trace = poutine.trace(model).get_trace(*args, **kwargs)
+    sites, layout = samples(trace), Layout.of(trace)
+    if layout.part is not None:
+        raise ValueError(
+            "expected the model over all data, since a subsample's posterior is not that of the data drawn; "
+            f"got {layout.part}"
+        )
+    if layout.scales:
+        warn_caller(
+            f"{', '.join(layout.scales)}: under pyro.poutine.scale, which data are drawn without, so that "
+            "exact posteriors are not calibrated either"
+        )
     observed = [name for name, site in sites.items() if is_data(site)]
     for name in observed:
         if sites[name]["value"].numel() == 0:

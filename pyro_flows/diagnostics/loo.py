@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..infer import Importance, psis
-from .results import as_list
+from .results import as_list, enough
 
 __all__ = ["Loo", "loo"]
 
@@ -60,20 +60,21 @@ def loo(result: Importance, site: str | None = None) -> Loo:
     r"""Estimate Σ_i log p(y_i | y_{−i}) from draws of a guide: PSIS-LOO, corrected for the guide's error.
 
     The weights are p(θ, y) / (q(θ) p(y_i | θ)), Pareto-smoothed for each observation: plain PSIS-LOO would
-    take the guide's draws for the posterior's.
+    take the guide's draws for the posterior's. Under `pyro.poutine.scale` an observation's part in the
+    posterior is p(y_i | θ) to the power of the scale: that is left out, and p(y_i | θ) itself predicted.
 
     Magnusson, Andersen, Jonasson & Vehtari, "Bayesian leave-one-out cross-validation for large data", 2019,
     arXiv:1904.10679, section 2.
 
     Args:
-        result: from `pyro_flows.infer.importance`.
+        result: from `pyro_flows.infer.importance`, of at least 100 draws.
         site: the observed site; needed if there are several. Its observations are those of its batch shape;
             masked ones are left out.
 
     Raises:
         TypeError: if `result` is not of `importance`.
-        ValueError: if there is no such site, it has one observation only, or so many that their
-            log-likelihoods were not kept, one isn't finite, or no weight is usable.
+        ValueError: if there are fewer draws, there is no such site, it has one observation only, or so many
+            that their log-likelihoods were not kept, one isn't finite, or no weight is usable.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -88,24 +89,26 @@ def loo(result: Importance, site: str | None = None) -> Loo:
     """
     if len(results := as_list(result)) > 1:
         raise ValueError(f"expected the result of one fit; got {len(results)}")
+    enough(result)
     if not math.isfinite(result.log_evidence):
         raise ValueError(f"expected usable importance weights; got none: {result.problem}")
-    scores, mask = _scores(result, site)
+    scores, mask, scale = _scores(result, site)
     columns = scores.reshape(len(scores), -1)[:, mask.reshape(-1)]
     if not bool(columns.isfinite().all()):
         raise ValueError("expected finite log-likelihoods; got others")
     log_weights = result.log_weights.to(columns.device)
     smoothed = [psis(log_weights - column) for column in columns.T]
     left_out = torch.stack([s.log_weights for s in smoothed], 1)
-    found = (left_out + columns).logsumexp(0)
-    whole = (result.smoothed.log_weights.to(columns.device)[:, None] + columns).logsumexp(0)
+    predicted = columns / scale[mask]
+    found = (left_out + predicted).logsumexp(0)
+    whole = (result.smoothed.log_weights.to(columns.device)[:, None] + predicted).logsumexp(0)
     pointwise, khat = (found.new_full(mask.shape, math.nan) for _ in range(2))
     pointwise[mask], khat[mask] = found, found.new_tensor([s.khat for s in smoothed])
     return Loo(pointwise, khat, float((whole - found).sum()))
 
 
-def _scores(result: Importance, site: str | None) -> tuple[Tensor, Tensor]:
-    """Return the log-likelihoods of a site, of shape (draws, *batch), and which observations count."""
+def _scores(result: Importance, site: str | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a site's log-likelihoods (draws, *batch), which observations count, and what scales them."""
     scores = result.evaluation.log_likelihood
     if site is None:
         if len(scores) != 1:
@@ -121,8 +124,10 @@ def _scores(result: Importance, site: str | None) -> tuple[Tensor, Tensor]:
         )
     found = scores[site].double()
     shape = found.shape[1:]
-    mask = result.evaluation.observed_masks.get(site, torch.ones(shape, dtype=torch.bool))
+    scale = result.evaluation.scales.get(site, torch.ones(())).to(found).expand(shape)
+    mask = result.evaluation.observed_masks.get(site, torch.ones(shape, dtype=torch.bool)).to(found.device)
+    mask = mask.expand(shape) & (scale > 0)
     if int(mask.sum()) < 2:
         got = f"{int(mask.sum())} of log-density shape {tuple(shape)} at {site!r}"
         raise ValueError(f"expected at least two observations, in a plate; got {got}")
-    return found, mask.to(found.device).expand(shape)
+    return found, mask, scale

@@ -10,9 +10,10 @@ from torch import Tensor
 from ..infer import Importance
 from .labels import labels
 
-__all__ = ["Moments", "moments"]
+__all__ = ["RESOLVED", "Moments", "moments"]
 
-_ROUNDING = 8  # units in the last place
+RESOLVED = 2  # units in the last place, below which rounding moves a standard deviation by a hundredth
+_ROUNDING = 8  # such units, of what is computed from several numbers
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def moments(result: Importance) -> Moments:
     for name, value in draws.items():
         size = value.double().abs().reshape(n, -1).median(0).values
         eps = torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
-        floors.append(_ROUNDING * eps * (size if name in latent else size.clamp(min=scale)))
+        floors.append(eps * (RESOLVED * size if name in latent else _ROUNDING * size.clamp(min=scale)))
     own_mean, mean = x.mean(0), (weights * x).sum(0)
     squares = (x - mean).square()
     return Moments(

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from ..infer import Importance
 from .advice import advice
 from .fits import evidences_differ, means_differ
-from .results import as_list
+from .results import as_list, enough
 from .verdict import BAD, GOOD, USABLE, judge
 
 __all__ = ["Report", "report"]
 
 _ORDER = (GOOD, USABLE, BAD)
-_FEWEST = 100
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,9 @@ def report(result: Importance | Sequence[Importance]) -> Report:
 
     Weights see only where the guide puts draws. So the draws are spread out too, to 2, 4 and 8 times their
     width, to see whether there is more evidence further out, or a broader posterior; in many dimensions
-    they will not find it. A mode that a guide misses also shows in independent fits whose log evidences or
-    means disagree: give the results of several.
+    they will not find it. A latent variable whose standard deviation is below two units in the last place of
+    its values is mostly rounding, and the verdict says so. A mode that a guide misses also shows in
+    independent fits whose log evidences or means disagree: give the results of several.
 
     Args:
         result: from `pyro_flows.infer.importance`, of at least 100 draws, or several, of independent fits;
@@ -71,8 +71,7 @@ def report(result: Importance | Sequence[Importance]) -> Report:
     """
     results = as_list(result)
     for one in results:
-        if (n := len(one.log_weights)) < _FEWEST:  # a single draw's weight is constant, and would be good
-            raise ValueError(f"expected ≥ {_FEWEST} draws to judge by; got {n}")
+        enough(one)
     verdicts = [judge(one) for one in results]
     reasons = []
     for i, verdict in enumerate(verdicts):

@@ -8,7 +8,9 @@ from torch import Size
 
 from ..infer import Importance
 
-__all__ = ["as_list"]
+__all__ = ["as_list", "enough"]
+
+_FEWEST = 100
 
 
 def as_list(result: Importance | Sequence[Importance]) -> list[Importance]:
@@ -31,6 +33,12 @@ def as_list(result: Importance | Sequence[Importance]) -> list[Importance]:
         if sites != first:
             raise ValueError(f"expected fits of one model; got {_told(first)} and {_told(sites)}")
     return results
+
+
+def enough(result: Importance) -> None:
+    """Raise a ValueError for too few draws to judge by: a single one's weight is constant, as if good."""
+    if (n := len(result.log_weights)) < _FEWEST:
+        raise ValueError(f"expected ≥ {_FEWEST} draws to judge by; got {n}")
 
 
 def _told(sites: dict[str, Size]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..infer import Importance
+from .causes import flat_priors, unresolved
 from .missed import missed
 from .moments import Moments, moments
 
@@ -29,6 +30,10 @@ class Verdict:
     """Of the draws, if the weights are fit to correct them."""
     missed: str | None = None
     """What the guide is known to miss, if anything: a "mode", or the posterior's "spread"."""
+    unresolved: bool = False
+    """Whether a latent variable's dtype hardly tells its draws apart."""
+    flat: tuple[str, ...] = ()
+    """Sites of flat priors, if the verdict is `BAD`: perhaps there is no posterior."""
 
 
 def judge(result: Importance) -> Verdict:
@@ -37,6 +42,12 @@ def judge(result: Importance) -> Verdict:
     if verdict.moments is not None and (found := missed(result)) is not None:
         part, told = found
         verdict = Verdict(BAD, [told], verdict.moments, missed=part)
+    if (coarse := unresolved(result)) is not None:
+        others = verdict.reasons if verdict.word == BAD else []
+        verdict = replace(verdict, word=BAD, reasons=[coarse, *others], unresolved=True)
+    if verdict.word == BAD and (flat := flat_priors(result)):
+        told = f"the prior of {', '.join(flat)} is flat: unless the data bound it, there is no posterior"
+        verdict = replace(verdict, reasons=[*verdict.reasons, told], flat=flat)
     if failed := result.evaluation.failed:
         draws = f"{failed:,} of {len(result.log_weights):,} draws"
         first = f"; first {result.evaluation.failure.splitlines()[0]}" if result.evaluation.failure else ""

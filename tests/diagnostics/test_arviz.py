@@ -282,6 +282,58 @@ def test_masked_observations_of_two_plates(container):
     np.testing.assert_array_equal(idata["observed_data"]["y"].values, [[0, 1], [2, 3], [6, 7]])
 
 
+def test_names_that_are_arvizs_own():
+    def sites():
+        x = pyro.sample("chain", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(0.0))
+
+    with pytest.raises(ValueError, match=r"expected names that no dimension in ArviZ has; .* called 'chain'"):
+        pf.diagnostics.to_arviz(weighed(sites, AutoNormal(sites)))
+    with pytest.raises(ValueError, match="called 'row'"):
+        pf.diagnostics.density_to_arviz(pf.Flow(pf.real_nvp(2)), torch.randn(5, 2), name="row")
+
+    def plates():
+        with pyro.plate("draw", 3):
+            x = pyro.sample("x", dist.Normal(0.0, 1.0))
+            pyro.sample("y", dist.Normal(x, 1.0), obs=torch.zeros(3))
+
+    result = weighed(plates, AutoNormal(plates))
+    with pytest.raises(
+        ValueError, match="dimensions of 'x' that differ; got chain, draw, draw: name them by"
+    ):
+        pf.diagnostics.to_arviz(result)
+    found = pf.diagnostics.to_arviz(result, dims={"x": ["lottery"], "y": ["lottery"]})
+    assert dims(found["posterior"]) == {"x": (*SAMPLE, "lottery")}
+
+
+def test_arguments_called_as_a_plate(container):
+    def model(y, n, group):
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("n", n):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+        with pyro.plate("group", len(group)):
+            pyro.sample("z", dist.Normal(x, group), obs=torch.zeros(2))
+
+    result = weighed(model, normal_guide, torch.arange(3.0), 3, torch.ones(2))
+    constants = pf.diagnostics.to_arviz(result)["constant_data"]
+    assert dims(constants) == {"n_argument": (), "group_argument": ("group",)}
+    assert int(constants["n_argument"]) == 3
+
+
+def test_scaled_likelihoods_are_told_of():
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", 3), pyro.poutine.scale(scale=2.0):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=torch.zeros(3))
+
+    with pytest.warns(
+        UserWarning, match=r"multiplied by pyro\.poutine\.scale, .*: y\. pyro_flows.diagnostics.loo"
+    ):
+        found = pf.diagnostics.to_arviz(weighed(model, normal_guide))
+    total = found["log_prior"]["x"] + found["log_likelihood"]["y"].sum("row")
+    assert abs(total - found["sample_stats"]["lp"]).max() < 1e-4
+
+
 def test_without_arviz(monkeypatch):
     for name in ("arviz", "arviz_base"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -108,6 +108,22 @@ def test_discrete_values_tie_at_random():
     assert found.verdicts() == {"k": "calibrated"}
 
 
+def test_a_scaled_likelihood_is_told_of():
+    """Data of unit variance, counted four times: the exact posterior is too narrow."""
+
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.poutine.scale(scale=4.0):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(0.0))
+
+    def exact(model, data):
+        return {"x": dist.Normal(0.8 * data["y"], 0.2**0.5).sample((49,))}
+
+    with pytest.warns(UserWarning, match=r"^y: under pyro\.poutine\.scale"):
+        found = pf.diagnostics.calibrate(model, exact, num_simulations=150, num_samples=49, progress=False)
+    assert found.verdicts() == {"x": "too narrow"}
+
+
 def test_p_values_are_uniform_under_uniformity():
     ranks = torch.randint(0, 100, (300, 80))
     p = torch.tensor([uniformity_p_value(row, 99) for row in ranks])
@@ -147,6 +163,22 @@ def test_what_cannot_be_ranked_is_refused():
         run(lambda model, data: 3)
     with pytest.raises(ValueError, match="got the factor 'f'"):
         run(answer(), model=lambda: pyro.factor("f", torch.tensor(1.0)))
+
+    def subsampled():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("row", 10, subsample_size=5):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=torch.zeros(5))
+
+    def subsampled_one_by_one():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        for i in pyro.plate("row", 10, subsample_size=5):
+            pyro.sample(f"y_{i}", dist.Normal(x, 1.0), obs=torch.tensor(0.0))
+
+    for model in (subsampled, subsampled_one_by_one):
+        with pytest.raises(
+            ValueError, match=r"expected the model over all data, .* got 5 of 10 in plate 'row'"
+        ):
+            run(answer(), model=model)
     for test in (uniformity_p_value, symmetry_p_value):
         with pytest.raises(ValueError, match="expected ranks in 0 … 9; got 10 … 10"):
             test(torch.tensor([10]), 9)

@@ -131,6 +131,69 @@ def test_all_rows_masked():
         pf.diagnostics.loo(result)
 
 
+def prior(*_):
+    pyro.sample("x", dist.Normal(0.0, 1.0))
+
+
+def scaled(y, scale):
+    x = pyro.sample("x", dist.Normal(torch.zeros((), dtype=y.dtype), 1.0))
+    with pyro.plate("row", len(y)), pyro.poutine.scale(scale=scale):
+        pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+
+
+@pytest.mark.parametrize("scale", [0.5, torch.tensor(0.5), torch.linspace(0.2, 2.0, 12)])
+def test_an_observation_is_left_out_with_its_scale_and_predicted_without(scale):
+    y, s = torch.randn(12, dtype=torch.double), torch.as_tensor(scale).double().expand(12)
+
+    def guide(y, scale):
+        precision = 1 + s.sum()
+        pyro.sample("x", dist.Normal((s * y).sum() / precision, 1.1 * precision**-0.5))
+
+    result = pf.infer.importance(scaled, guide, y, scale, num_samples=20_000)
+    precision = 1 + s.sum() - s
+    wanted = dist.Normal(((s * y).sum() - s * y) / precision, (1 + 1 / precision).sqrt()).log_prob(y)
+    torch.testing.assert_close(pf.diagnostics.loo(result).pointwise, wanted, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["one site", "sites that share a log-likelihood"])
+def test_the_scale_of_a_mixture_stands_outside_its_sum(count):
+    y = torch.tensor([0.0, 4.0, 2.0, 0.5])
+
+    def model(y):
+        p = pyro.sample("p", dist.Beta(2.0, 2.0))
+        with pyro.plate("row", len(y)), pyro.poutine.scale(scale=0.5):
+            z = pyro.sample("z", dist.Bernoulli(p), infer={"enumerate": "parallel"})
+            for i in range(count):
+                pyro.sample(f"y_{i}", dist.Normal(4 * z, 1.0), obs=y)
+
+    result = pf.infer.importance(
+        model, lambda y: pyro.sample("p", dist.Beta(2.0, 2.0)), y, num_samples=20_000
+    )
+    grid = torch.linspace(1e-4, 1 - 1e-4, 2001)[:, None].double()
+    zero, one = ((count * dist.Normal(loc, 1.0).log_prob(y)).exp() for loc in (0.0, 4.0))
+    scores = (grid * one + (1 - grid) * zero).log()
+    rest = (grid * (1 - grid)).log() + (scores.sum(1, keepdim=True) - scores) / 2
+    wanted = (rest + scores).logsumexp(0) - rest.logsumexp(0)
+    torch.testing.assert_close(pf.diagnostics.loo(result).pointwise, wanted, atol=0.02, rtol=0)
+
+
+def test_a_scale_of_zero_is_a_mask():
+    y = torch.randn(4)
+    scale = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    found = pf.diagnostics.loo(pf.infer.importance(scaled, prior, y, scale))
+    assert found.counted.tolist() == [True, False, True, True]
+    assert math.isfinite(found.elpd)
+
+
+def test_few_draws_are_refused():
+    """The weight of a single one is constant, whatever is left out."""
+    y = torch.randn(4)
+    for n in (1, 99):
+        result = pf.infer.importance(location, prior, y, num_samples=n)
+        with pytest.raises(ValueError, match=f"expected ≥ 100 draws to judge by; got {n}"):
+            pf.diagnostics.loo(result)
+
+
 def test_loo_is_of_one_fit():
     y = torch.randn(4)
     result = pf.infer.importance(location, lambda y: pyro.sample("x", dist.Normal(0.0, 1.0)), y)

@@ -150,6 +150,68 @@ def test_the_calls_that_it_names_mend_the_fit():
     assert {"steps"} <= {field.name for field in fields(pf.infer.VISettings)}
 
 
+def located(at, scale, dtype=torch.float32):
+    """Observations around a number: the posterior is N(`at`, `scale`²) but for a vague prior."""
+    y = torch.tensor([at - scale, at + scale], dtype=dtype)
+
+    def model():
+        x = pyro.sample("x", dist.Normal(torch.tensor(at, dtype=dtype), 1e4 * scale))
+        with pyro.plate("row", 2):
+            pyro.sample("y", dist.Normal(x, scale * 2**0.5), obs=y)
+
+    return model
+
+
+@pytest.mark.parametrize("case", ["seconds", "a point", "double", "resolved"])
+def test_a_dtype_that_hardly_tells_draws_apart(case):
+    """At 1.6e9 numbers of single precision lie 128 apart: rounding is the better part of the spread."""
+    dtype = torch.float64 if case == "double" else torch.float32
+    at, scale = {"resolved": (2020.0, 0.01), "a point": (0.0, 1.0)}.get(case, (1.6e9, 100.0))
+    model = located(at, scale, dtype)
+    guide = flow_guide(model, loc=at, scale=scale)
+    if case == "a point":
+        guide = pyro.infer.autoguide.AutoDelta(model)
+    found = verdict(model, guide)
+    if case in ("double", "resolved"):
+        assert found.verdict == "good"
+        return
+    assert found.verdict == "do not trust"
+    if case == "a point":
+        assert found.reasons[0].startswith("the guide's standard deviation of x is 0 at ")
+        assert "a flow in place of AutoDelta" in found.advice
+    else:
+        assert re.match(
+            r"the guide's standard deviation of x is \d+ at 1\.6e\+09, where .* float32 lie 128 apart",
+            found.reasons[0],
+        )
+        assert "torch.float64" in found.advice
+        assert "subtract a constant" in found.advice
+        assert "steps=" not in found.advice
+
+
+def test_constant_elements_of_a_support_are_not_taken_for_lack_of_precision():
+    def model():
+        pyro.sample("p", dist.Dirichlet(torch.ones(1)))
+        pyro.sample("corr", dist.LKJCholesky(3, 1.0))
+        pyro.sample("x", dist.Normal(0.0, 1.0))
+
+    assert verdict(model, model).verdict == "good"
+
+
+def test_a_flat_prior_that_nothing_bounds():
+    """All successes: the likelihood of a logit tends to one."""
+
+    def model():
+        x = pyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+        with pyro.plate("row", 5):
+            pyro.sample("y", dist.Bernoulli(logits=x), obs=torch.ones(5))
+
+    found = verdict(model, flow_guide(model, loc=2.0))
+    assert found.verdict == "do not trust"
+    assert found.reasons[-1] == "the prior of x is flat: unless the data bound it, there is no posterior"
+    assert found.advice.startswith("a proper prior of x; or ")
+
+
 def heavier(share, scale):
     def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0).mask(False))

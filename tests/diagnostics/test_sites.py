@@ -10,6 +10,7 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.infer.reparam import AutoReparam, LocScaleReparam, TransformReparam
 
 import pyro_flows as pf
+from pyro_flows.infer.model.evaluation import evaluate_at
 
 Y = torch.tensor([1.0, 2.0, 0.0, 1.5])
 
@@ -141,3 +142,20 @@ def test_the_report_names_draws_at_which_the_model_raised():
     assert "nan" not in str(report)
     assert report.reasons[-1].endswith("'double': x is too large")
     assert math.isfinite(result.log_evidence)
+
+
+def test_the_report_of_a_result_at_whose_first_draw_the_model_raised():
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        if bool((x > 1.5).any()):
+            raise ValueError("x is too large")
+        pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(0.0))
+
+    pyro.set_rng_seed(0)
+    x = 0.8 * torch.randn(1000)
+    x[0] = 2.0
+    with pytest.warns(UserWarning, match="the model raised at"):
+        evaluation = evaluate_at(model, {"x": x}, dist.Normal(0.0, 0.8).log_prob(x).double())
+    assert bool(evaluation.raised[0])
+    report = pf.diagnostics.report(pf.infer.Importance(evaluation, model))
+    assert "the model raised at" in report.reasons[-1]

@@ -120,3 +120,16 @@ def test_our_bounds_do_not_draw_discrete_sites_that_the_guide_leaves_out(elbo):
     svi = SVI(marked, AutoFlow(marked), pyro.optim.Adam({"lr": 0.01}), elbo(num_particles=2))
     with pytest.raises(ValueError, match=r"got none for 'k'.*TraceEnum_ELBO"):
         svi.step()
+
+
+@pytest.mark.parametrize(
+    "make", [AutoFlow, lambda model: pf.infer.AutoMixture([AutoFlow(model), AutoFlow(model)])]
+)
+def test_latent_sites_that_cannot_take_another_value(make):
+    """Shares of one category are one, so that there is nothing to fit."""
+
+    def model():
+        pyro.sample("p", dist.Dirichlet(torch.ones(1)))
+
+    with pytest.raises(ValueError, match=r"latent sites with a free element; got none: 'p' of shape \(1,\)"):
+        pf.infer.fit_vi(model, make(model), progress=False)

@@ -19,7 +19,8 @@ __all__ = ["constant_data"]
 def constant_data(result: ModelDraws, names: Names, observed: Mapping[str, Variable]) -> dict[str, Variable]:
     """Return the model's arguments that are numbers or arrays and were not observed.
 
-    The first dimension is named after the plate of its size if there is only one such plate.
+    The first dimension is named after the plate of its size if there is only one such plate. An argument
+    called as an observed site or a dimension is, gets another name: "y_argument".
     """
     sizes: dict[int, set[str]] = {}
     for name, value in result.evaluation.observed.items():
@@ -33,7 +34,7 @@ def constant_data(result: ModelDraws, names: Names, observed: Mapping[str, Varia
         whole = array(value)
         if any(_same(whole, array(data)) for data in result.evaluation.observed.values()):
             continue
-        if name in observed:
+        if name in observed or name in names.known:  # a plate is often called after its size
             name = f"{name}_argument"
         dims = [f"{name}_dim_{i}" for i in range(whole.ndim)]
         if dims and len(sizes.get(len(whole), ())) == 1:

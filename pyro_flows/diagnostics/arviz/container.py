@@ -24,7 +24,8 @@ def container(groups: Groups, coords: Mapping[str, Any], attrs: Mapping[str, Any
 
     Raises:
         ImportError: without ArviZ.
-        ValueError: if the labels of a dimension are not as many as its size.
+        ValueError: if the labels of a dimension are not as many as its size, or a variable and a dimension
+            have one name, or two dimensions of a variable.
     """
     old = _old()
     try:
@@ -33,6 +34,7 @@ def container(groups: Groups, coords: Mapping[str, Any], attrs: Mapping[str, Any
         raise ImportError(_MISSING) from error
     datasets = {}
     for group, variables in groups.items():
+        _check_dimensions(variables)
         sizes = {
             dim: n for dims, array in variables.values() for dim, n in zip(dims, array.shape, strict=True)
         }
@@ -54,6 +56,16 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raise a ValueError if `given` holds a name that isn't known."""
     if unknown := sorted(set(given) - set(known)):
         raise ValueError(f"expected {what} of {sorted(set(known))}; got {unknown}")
+
+
+def _check_dimensions(variables: Mapping[str, tuple[Sequence[str], Any]]) -> None:
+    used = {dim for dims, _ in variables.values() for dim in dims}
+    for name, (dims, _) in variables.items():
+        if name in used:
+            raise ValueError(f"expected names that no dimension in ArviZ has; got a site called {name!r}")
+        if len(set(dims)) < len(dims):
+            told = ", ".join(dims)
+            raise ValueError(f"expected dimensions of {name!r} that differ; got {told}: name them by `dims`")
 
 
 def attributes() -> dict[str, str]:

@@ -39,7 +39,7 @@ def density_to_arviz(
 
     Raises:
         ImportError: without ArviZ.
-        ValueError: if the shapes do not fit, or `coords` names an unknown dimension.
+        ValueError: if the shapes do not fit, `coords` names an unknown dimension, or `name` is that of one.
 
     Example:
         >>> import torch, pyro_flows as pf

@@ -66,7 +66,8 @@ def to_arviz(
         ImportError: without ArviZ.
         TypeError: if `result` is something else.
         ValueError: if there is no result, the weights cannot correct anything, draws of chains are to be
-            corrected, or `coords` or `dims` name what isn't there.
+            corrected, `coords` or `dims` name what isn't there, or a site is called as a dimension is, such
+            as "chain". A plate called so is renamed by `dims`.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist, pyro_flows as pf
@@ -145,6 +146,13 @@ def _groups(
         warn_caller(
             "log_likelihood and posterior_predictive are left out, since so many draws would take too much "
             f"memory: {told}. With fewer draws they fit"
+        )
+
+    if scaled := [name for name in first.scales if name in first.log_likelihood]:
+        warn_caller(
+            "log_likelihood holds log-densities as `lp` counts them, multiplied by pyro.poutine.scale, so "
+            f"that ArviZ's leave-one-out is not of single observations: {', '.join(scaled)}. "
+            "pyro_flows.diagnostics.loo counts them right"
         )
 
     def likelihoods(one: ModelDraws) -> dict[str, Tensor]:

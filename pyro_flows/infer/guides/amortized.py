@@ -31,7 +31,8 @@ class AutoAmortized(AutoGuide):
 
     An encoder e reads the rows y_i; its features, with the global variables' unconstrained values, are the
     context of the flow over the row's local variables. Inside a subsampled plate only the rows of the
-    subsample are read, and terms are scaled as the model's are. Train it by Pyro's `SVI`. Discrete
+    subsample are read, and terms are scaled as the model's are. Train it by Pyro's `SVI` with
+    `PathELBO` or `Trace_ELBO`; `TraceMeanField_ELBO` leaves out the Jacobian of constrained sites. Discrete
     sites that are marked by ``infer={"enumerate": "parallel"}`` are summed out by Pyro's `TraceEnum_ELBO`.
 
     In an `AutoGuideList` it takes the list's plates. A guide of the local sites alone, beside another one of

@@ -42,8 +42,10 @@ class AutoFlow(NamedGuide):
     start at zero and the identity, so that every posterior looks alike to the optimiser. Above 1,024 latent
     dimensions L and A are diagonal.
 
-    Train it by `fit_vi`, or by Pyro's `SVI` with any ELBO; the first call of a guide that is neither
-    initialised nor loaded initialises it.
+    Train it by `fit_vi`, or by Pyro's `SVI` with `PathELBO`, `Trace_ELBO` or another that scores draws; the
+    first call of a guide that is neither initialised nor loaded initialises it. `TraceMeanField_ELBO`, which
+    leaves out the Jacobian of constrained sites, and `ReweightedWakeSleep` find wrong posteriors of them,
+    with Pyro's own guides too.
 
     A guide has a name of its own in Pyro's parameter store and shares values with no other guide. μ and L
     are there too; a store that holds the flow without them is refused. The values of a guide that is gone are

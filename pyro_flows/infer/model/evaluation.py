@@ -56,6 +56,8 @@ class Evaluation:
     """For each site, the names of its event dimensions that ``infer={"event_dims": …}`` gives."""
     observed_masks: dict[str, Tensor] = field(default_factory=dict)
     """For each observed site under a mask, which elements count: of the batch shape, without draws."""
+    scales: dict[str, Tensor] = field(default_factory=dict)
+    """For each site under `pyro.poutine.scale`, what its log-densities above are multiplied by."""
     failed: int = 0
     """The number of draws at which the model raised: they have the density zero."""
     failure: str | None = None
@@ -183,6 +185,7 @@ def evaluate_at(
         event_dims=layout.event_dims,
         event_names=layout.event_names,
         observed_masks=layout.observed_masks,
+        scales=layout.scales,
         failed=runs.failed,
         failure=None if runs.failure is None else str(runs.failure),
         how=runs.how,

@@ -85,6 +85,8 @@ class Joint(NamedTuple):
             layout,
             batches=layout.batches | {name: term.log_density.shape for name, term in terms.items()},
             plates=layout.plates | {name: term.plates for name, term in terms.items()},
+            scales=layout.scales  # which the sites of a term have in common
+            | {n: layout.scales[t.names[0]] for n, t in terms.items() if t.names[0] in layout.scales},
             event_dims=layout.event_dims | {name: 0 for name in terms if name not in layout.event_dims},
             dependent=tuple(
                 name

@@ -23,7 +23,7 @@ class Latents:
         trace: a trace of the model.
 
     Raises:
-        ValueError: if another site is discrete, or there is none.
+        ValueError: if another site is discrete, or there is none, or none that can take another value.
     """
 
     def __init__(self, trace: poutine.Trace) -> None:
@@ -34,6 +34,9 @@ class Latents:
         value = nodes[0]["value"]
         self.dtype, self.device = value.dtype, value.device
         self.dim = length(self.sites)
+        if self.dim == 0:
+            fixed = ", ".join(f"{site.name!r} of shape {tuple(site.shape)}" for site in self.sites)
+            raise ValueError(f"expected latent sites with a free element; got none: {fixed}")
 
     def constrain(self, u: Tensor, nesting: int = 0) -> tuple[dict[str, Tensor], Tensor]:
         """Return the sites' values at u and log|det dx/du|.

@@ -47,6 +47,8 @@ class Layout:
     """Values of data sites, factors left out, over batch and event shape."""
     observed_masks: dict[str, Tensor]
     """Which elements of a data site count, over its batch shape; sites without a mask are left out."""
+    scales: dict[str, Tensor]
+    """What `pyro.poutine.scale` multiplies a site's log-density by; sites that count once are left out."""
     points: tuple[str, ...]
     """Sites that are point masses."""
     part: str | None
@@ -75,6 +77,7 @@ class Layout:
         enumerated = tuple(name for name, site in sites.items() if is_enumerated(site))
         data = {name: site for name, site in sites.items() if is_data(site)}
         masks = {name: mask_of(site, batches[name]) for name, site in data.items()}
+        scales = {name: torch.as_tensor(site["scale"]) for name, site in sites.items()}
         frames = [frame for site in sites.values() for frame in site["cond_indep_stack"]]
         deterministic = tuple(name for name, site in sites.items() if is_deterministic(site))
         parts = [f for f in frames if f.full_size not in (None, f.size)]
@@ -105,6 +108,7 @@ class Layout:
                 and _broadcasts(site["value"].shape, whole := batches[name] + site["fn"].event_shape)
             },
             observed_masks={name: mask for name, mask in masks.items() if mask is not None},
+            scales={name: scale for name, scale in scales.items() if not bool((scale == 1).all())},
             points=tuple(name for name, site in sites.items() if is_point(site)),
             part=f"{parts[0].size} of {parts[0].full_size} in plate {parts[0].name!r}" if parts else None,
             nesting=max(dims, default=0),

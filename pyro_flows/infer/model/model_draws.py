@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+from pyro.poutine import Trace
 from torch import Tensor
 
 from .evaluation import Evaluation
+from .given import trace_at
 from .runs import ModelRuns
 
 __all__ = ["ModelDraws"]
@@ -41,6 +43,15 @@ class ModelDraws(ABC):
             ValueError: if the result holds no model.
         """
         return self._runs.discrete(self.evaluation.values) if self._runs.joint.layout.enumerated else {}
+
+    @cached_property
+    def trace(self) -> Trace | None:
+        """The model's trace at the first draw that it doesn't raise at; None if the result holds no model."""
+        if (runs := self.evaluation.runs) is None:
+            return None
+        first = int(self.evaluation.raised.int().argmin())
+        values = {name: value[first] for name, value in self.evaluation.values.items()}
+        return trace_at(runs.model, values, runs.args, runs.kwargs)
 
     @property
     def _runs(self) -> ModelRuns:

@@ -163,7 +163,8 @@ class VIRun:
             raise NonFiniteLoss(
                 f"the gradient was NaN or infinite in {PATIENCE} steps in a row at step {self.step}, at ever "
                 "smaller learning rates too. The guide keeps its last good weights; look for a density that "
-                "is infinite or has no gradient inside its support"
+                "is infinite or has no gradient inside its support, for flat priors that the data do not "
+                "bound, or for units in which squares leave the dtype's range"
             )
         self.rate = self.rate / 4
         self._count_skipped()

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..model.density import LogDensity
-from ..model.joint import trace_at
 from ..model.latents import Latents
 from .importance import Importance
 from .psis import Smoothed, psis
@@ -51,12 +50,11 @@ def spread_out(result: Importance, factors: Sequence[float]) -> list[SpreadOut]:
         What each factor shows; nothing from the first on at which the model raises at more than a tenth of
         the draws, nor if the result holds no model, or a latent site is discrete.
     """
-    draws, runs = result.evaluation.values, result.evaluation.runs
-    if runs is None:
+    draws, runs, trace = result.evaluation.values, result.evaluation.runs, result.trace
+    if runs is None or trace is None:
         return []
-    first = {name: value[0] for name, value in draws.items()}
     try:
-        latents = Latents(trace_at(runs.model, first, runs.args, runs.kwargs))
+        latents = Latents(trace)
     except ValueError:
         return []
     u, log_det = latents.unconstrain({site.name: draws[site.name] for site in latents.sites})

@@ -133,7 +133,7 @@ def test_pyros_elbos_can_count_the_same(case):
 
 def test_the_likelihood_of_discrete_mixtures_is_pointwise():
     case = CASES["mixture"]
-    result = pf.infer.importance(case.model, unconstrained_normal(packed(case.model)), num_samples=50)
+    result = pf.infer.importance(case.model, unconstrained_normal(packed(case.model)), num_samples=100)
     e = result.evaluation
     weights = torch.stack([1 - e.values["share"], e.values["share"]], -1).log()
     each = dist.Normal(e.values["loc"][:, None, :], 1.0).log_prob(Y[:, None]) + weights[:, None]
