@@ -51,7 +51,7 @@ def _told(value: Any, array: Callable[[Any], Any]) -> Any:
         return value.__qualname__
     if is_dataclass(value):
         return _told({field.name: getattr(value, field.name, None) for field in fields(value)}, array)
-    if getattr(value, "shape", None) is not None:
+    if isinstance(getattr(value, "shape", None), tuple):
         return array(value)
     if callable(value) and hasattr(value, "__qualname__"):
         return name_of(value)

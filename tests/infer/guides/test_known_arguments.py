@@ -233,5 +233,6 @@ def test_shapes_do_not_look_into_arrays(a, b):
 def test_what_is_learned_or_has_no_value_counts_by_its_kind():
     assert digest_of((nn.Parameter(torch.zeros(2)),), {}) == digest_of((nn.Parameter(torch.ones(2)),), {})
     assert digest_of((nn.Linear(2, 2),), {}) == digest_of((nn.Linear(2, 2),), {})
+    assert digest_of((dist.Normal(0.0, 1.0),), {}) == digest_of((dist.Normal(0.0, 2.0),), {})
     assert digest_of((object(), len), {}) == digest_of((object(), len), {})
     assert digest_of((len,), {}) != digest_of((max,), {})

@@ -9,7 +9,7 @@ from pyro.infer.reparam import NeuTraReparam
 from pyro.ops.stats import effective_sample_size
 
 import pyro_flows as pf
-from pyro_flows.infer import AutoFlow, PathELBO, VISettings, fit_vi
+from pyro_flows.infer import AutoFlow, AutoMixture, PathELBO, VISettings, fit_vi
 from pyro_flows.infer.guides import start
 from pyro_flows.infer.vi import convergence, vi_run
 
@@ -142,6 +142,20 @@ def test_seeds():
     for guide in chains:
         fit_vi(funnel, guide, settings=settings(steps=2, seed=None))
     assert not torch.equal(*(g.whitening.loc for g in chains))
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_seed_fixes_the_result_of_a_fresh_guide_and_leaves_other_random_numbers_alone(members):
+    found = []
+    for other in (1, 2):
+        pyro.set_rng_seed(other)
+        before = torch.get_rng_state()
+        guides = [AutoFlow(funnel) for _ in range(members)]
+        guide = guides[0] if members == 1 else AutoMixture(guides)
+        fit_vi(funnel, guide, settings=settings(steps=2, seed=5))
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(guide.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_goes_on_from_a_fitted_guide():
