@@ -49,7 +49,8 @@ def fit_vi(
         settings: how to train; the default should do.
         checkpoint: file that the run's state is written to and, if it exists, resumed from: the resumed run
             ends with the same bits as one that was never interrupted. Other arguments, another model or other
-            settings make another run, and are refused. A mixture has a file of its members' starts, ``checkpoint.starts``, and one of each fit: ``checkpoint.0``, ``checkpoint.1+3``.
+            settings make another run, and are refused. A mixture has a file of its members' starts,
+            ``checkpoint.starts``, and one of each fit: ``checkpoint.0``, ``checkpoint.1+3``.
         **kwargs: fields of `VISettings`, which replace those of `settings`; all others are keyword arguments
             of the model.
 
