@@ -70,15 +70,17 @@ def test_a_discrete_site_of_vectors_that_is_not_marked():
     def model(index):
         pyro.sample("k", dist.Multinomial(3, torch.ones(3)))
 
-    with pytest.raises(ValueError, match=r"got the discrete 'k': a Multinomial cannot be summed out"):
+    with pytest.raises(
+        ValueError, match=r"got the discrete 'k': Pyro does not enumerate the values of a Multinomial"
+    ):
         by_setup(model, None)
 
 
 @pytest.mark.parametrize(
     ("fn", "marked", "told"),
     [
-        (dist.Poisson(2.0), "parallel", "a Poisson cannot be summed out"),
-        (dist.Poisson(torch.ones(2)).to_event(1), None, "a Poisson cannot be summed out"),
+        (dist.Poisson(2.0), "parallel", "not enumerate the values of a Poisson"),
+        (dist.Poisson(torch.ones(2)).to_event(1), None, "not enumerate the values of a Poisson"),
         (
             dist.Bernoulli(0.5),
             "sequential",

@@ -63,9 +63,8 @@ def how_to_sum_out(site: Site) -> str:
     name, fn = site["name"], _unwrapped(site["fn"])
     if not site["fn"].has_enumerate_support:
         return (
-            f": a {type(fn).__name__} cannot be summed out, since Pyro does not enumerate its values. Give "
-            f"{name!r} one whose values it does, such as a Categorical of those that matter, or put the sum "
-            "over them into the model's likelihood"
+            f": Pyro does not enumerate the values of a {type(fn).__name__}. Give {name!r} a distribution of "
+            "finitely many, such as a Categorical, or sum it out in the model's likelihood"
         )
     if (marked := site["infer"].get("enumerate")) is not None:
         return f": it is marked by infer={{'enumerate': {marked!r}}}, and only 'parallel' is supported"
