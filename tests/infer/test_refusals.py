@@ -1,5 +1,7 @@
 """Models that cannot be fitted as they are get one line that says what to do, whatever is called first."""
 
+import math
+import re
 import warnings
 
 import pyro
@@ -68,8 +70,87 @@ def test_a_discrete_site_of_vectors_that_is_not_marked():
     def model(index):
         pyro.sample("k", dist.Multinomial(3, torch.ones(3)))
 
-    with pytest.raises(ValueError, match=r"got the discrete 'k'.*infer=\{'enumerate': 'parallel'\}"):
+    with pytest.raises(
+        ValueError, match=r"got the discrete 'k': Pyro does not enumerate the values of a Multinomial"
+    ):
         by_setup(model, None)
+
+
+@pytest.mark.parametrize(
+    ("fn", "marked", "told"),
+    [
+        (dist.Poisson(2.0), "parallel", "not enumerate the values of a Poisson"),
+        (dist.Poisson(torch.ones(2)).to_event(1), None, "not enumerate the values of a Poisson"),
+        (
+            dist.Bernoulli(0.5),
+            "sequential",
+            "marked by infer={'enumerate': 'sequential'}, and only 'parallel'",
+        ),
+    ],
+)
+def test_advice_on_a_discrete_site_is_none_that_was_followed(fn, marked, told):
+    def model(index):
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        k = pyro.sample("k", fn, infer={} if marked is None else {"enumerate": marked})
+        pyro.sample("y", dist.Normal(x + k.sum(), 1.0), obs=torch.tensor(1.0))
+
+    for route in (by_setup, by_importance):
+        with pytest.raises(ValueError, match=re.escape(told)) as error:
+            route(model, None)
+        assert "config_enumerate" not in str(error.value)
+
+
+PERIODIC = {
+    "VonMises": dist.VonMises(0.0, 2.0),
+    "VonMises of rows": dist.VonMises(torch.zeros(3), 2.0).to_event(1),
+    "SineBivariateVonMises": dist.SineBivariateVonMises(0.0, 0.0, 1.0, 1.0, 0.5),
+    "SineSkewed": dist.SineSkewed(
+        dist.SineBivariateVonMises(0.0, 0.0, 1.0, 1.0, 0.5), torch.tensor([0.1, -0.2])
+    ),
+    "shifted": dist.TransformedDistribution(
+        dist.VonMises(0.0, 2.0), [dist.transforms.AffineTransform(1.0, 2.0)]
+    ),
+}
+
+
+@pytest.mark.parametrize("fn", PERIODIC.values(), ids=PERIODIC)
+def test_a_periodic_density_is_refused_with_what_to_write_instead(fn):
+    with pytest.raises(
+        ValueError, match=r"got 'angle', whose (VonMises|Sine\w+) repeats every 2π: draw .*Uniform"
+    ):
+        by_setup(lambda index: pyro.sample("angle", fn), None)
+
+
+def test_a_periodic_density_written_as_the_refusal_says_has_evidence_one():
+    fn = dist.VonMises(0.5, 2.0)
+
+    def model(index=None):
+        angle = pyro.sample("angle", dist.Uniform(-math.pi, math.pi))
+        pyro.factor("density", fn.log_prob(angle) + math.log(2 * math.pi))
+
+    guide = AutoFlow(model)
+    pf.infer.fit_vi(model, guide, steps=400, seed=0, progress=False)
+    found = pf.infer.importance(model, guide, num_samples=4000)
+    assert found.log_evidence == pytest.approx(0, abs=0.02)
+    assert guide.median()["angle"].item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_an_observed_angle_may_be_periodic():
+    def model(index=None):
+        loc = pyro.sample("loc", dist.Normal(0.0, 0.3))
+        pyro.sample("y", dist.VonMises(loc, 2.0), obs=torch.tensor(0.5))
+
+    AutoFlow(model).setup()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("route", [by_setup, by_fit_vi, by_svi])
+def test_a_latent_site_of_low_precision(route, dtype):
+    def model(index):
+        pyro.sample("x", dist.Normal(torch.zeros(2, dtype=dtype), 1.0).to_event(1))
+
+    with pytest.raises(ValueError, match=f"in single or double precision; got 'x' of {dtype}"):
+        route(model, None)
 
 
 class Odd(dist.Normal):

@@ -53,7 +53,7 @@ class AutoFlow(NamedGuide):
 
     Batch norm, act norm and dropout inside f stay in evaluation mode: there is no data to take statistics
     from, and a guide has to score what it draws. Other data than in `setup` will do if they leave the latent
-    sites' shapes as they are.
+    sites' shapes and supports as they are; to predict, observations may be left out.
 
     In an `AutoGuideList` a guide's model hides the sites of other guides (`pyro.poutine.block`) and draws
     them anew in each run, so that its density says little. Such a guide starts at the initial values, with
@@ -96,7 +96,7 @@ class AutoFlow(NamedGuide):
         self._bare_model = (model,)
         self._transform = (default_transform if transform is None else transform,)
         self._first_weights: list[dict[str, Tensor]] = []  # of a transform that was given built
-        self._known = KnownArguments()
+        self._known: KnownArguments | None = None
         self._renewed = self._local = False
         self._latents: Latents | None = None
         self.register_buffer("initialised", torch.zeros(1, dtype=torch.bool))
@@ -107,12 +107,13 @@ class AutoFlow(NamedGuide):
         A guide that is set up already only checks that these arguments leave its latent sites as they are.
 
         Raises:
-            ValueError: if the model's latent sites cannot be fitted, or have other shapes than before.
+            ValueError: if the model's latent sites cannot be fitted, or have other shapes or supports than
+                before.
         """
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
-        elif self.model is not None:
-            self._known.check(self.model, self.latents, args, kwargs)
+        elif self.model is not None and self._known is not None:
+            self._known.check(self.model, args, kwargs, values=True)
 
     def initialise(self, *args: Any, **kwargs: Any) -> None:
         """Place μ and L at a good Gaussian, in a time short beside that of a fit."""
@@ -175,7 +176,7 @@ class AutoFlow(NamedGuide):
             self._first_weights = [copy.deepcopy(part.state_dict()) for part in inner]
         flow = whitened_flow(inner, loc)
         self._latents = latents
-        self._known.add(args, kwargs)
+        self._known = KnownArguments(latents, trace, args, kwargs)
         self.initialised = self.initialised.to(loc.device)
         self.flow = flow
         self._share()
@@ -214,8 +215,8 @@ class AutoFlow(NamedGuide):
         self._share()
         if not self.initialised:
             self.initialise(*args, **kwargs)
-        elif self.model is not None and (args or kwargs):
-            self._known.check(self.model, self.latents, args, kwargs)
+        elif self.model is not None and self._known is not None and (args or kwargs):
+            self._known.check(self.model, args, kwargs)
         if self._entry is not None:
             self._entry.announce()
         return self._built()

@@ -79,7 +79,7 @@ class Bound:
             shares = self._shares(log_q)
             if len(u) <= self.together:
                 weights = self.density(u) - log_q
-                (-(weights @ shares)).backward()
+                (-(weights @ shares.to(weights))).backward()  # data may be in double precision
                 return weights.detach()
             scores, gradients = [], []
             for part, share in zip(
@@ -87,7 +87,7 @@ class Bound:
             ):
                 part.requires_grad_()
                 score = self.density(part)
-                (-(score @ share)).backward()
+                (-(score @ share.to(score))).backward()
                 scores.append(score.detach())
                 gradients.append(torch.zeros_like(part) if part.grad is None else part.grad)
             torch.autograd.backward([log_q @ shares, u], [None, torch.cat(gradients)])

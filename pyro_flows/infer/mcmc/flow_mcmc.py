@@ -85,10 +85,10 @@ def flow_mcmc(
     if not isinstance(guide, AutoFlow | AutoMixture):
         raise TypeError(f"expected an AutoFlow or an AutoMixture; got {type(guide).__name__}")
     seed = int(torch.randint(2**32, ())) if settings.seed is None else settings.seed
-    guide.setup(*args, **kwargs)
-    latents = guide.latents
-    with restored_generators(latents.device):
-        seed_generators(seed, device=latents.device)
+    with restored_generators(None):  # of no device yet: the guide learns it in `setup`
+        seed_generators(seed, device=None)
+        guide.setup(*args, **kwargs)
+        latents = guide.latents
         target = _target(model, guide, args, kwargs)
         steps = settings.warmup_steps + settings.num_samples * (settings.thinning or 1)
         bar = progress_bar(steps, 0, shown=settings.progress, unit="step")

@@ -10,7 +10,7 @@ from pyro.poutine import Trace
 from torch import Size, Tensor
 
 from .masks import mask_of
-from .program import is_data, is_deterministic, is_enumerated, is_latent, is_point, samples
+from .program import how_to_sum_out, is_data, is_deterministic, is_enumerated, is_latent, is_point, samples
 from .scoring import log_density
 
 __all__ = ["Layout"]
@@ -32,8 +32,8 @@ class Layout:
     """Names of event dimensions, as far as ``infer={"event_dims": …}`` gives them."""
     latent: tuple[str, ...]
     """Latent sites, those that are summed out left out."""
-    discrete: tuple[str, ...]
-    """Those of them that are discrete."""
+    discrete: dict[str, str]
+    """Those of them that are discrete, each with how it could be summed out."""
     enumerated: tuple[str, ...]
     """Discrete sites that are summed out."""
     data: tuple[str, ...]
@@ -88,9 +88,11 @@ class Layout:
             event_dims=event_dims,
             event_names={name: tuple(site["infer"].get("event_dims", ())) for name, site in sites.items()},
             latent=tuple(n for n, site in sites.items() if is_latent(site) and n not in enumerated),
-            discrete=tuple(
-                n for n, site in sites.items() if is_latent(site) and site["fn"].support.is_discrete
-            ),
+            discrete={
+                n: how_to_sum_out(site)
+                for n, site in sites.items()
+                if is_latent(site) and site["fn"].support.is_discrete
+            },
             enumerated=enumerated,
             data=tuple(data),
             factors=tuple(name for name, site in data.items() if site["value"].numel() == 0),

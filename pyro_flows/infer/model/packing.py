@@ -6,16 +6,18 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import pyro.distributions as dist
 import torch
 from pyro.distributions.util import sum_rightmost
 from torch import Size, Tensor
-from torch.distributions import Transform, biject_to, constraints
+from torch.distributions import Transform, VonMises, biject_to, constraints
 
 from .program import Site, how_to_sum_out
 
 __all__ = ["PackedSite", "bijection_of", "length", "support_of", "unpack"]
 
 _IDENTITY = biject_to(constraints.real)
+_PERIODIC = (VonMises, dist.SineBivariateVonMises, dist.SineSkewed)
 
 
 def support_of(site: Site) -> constraints.Constraint:
@@ -28,6 +30,15 @@ def support_of(site: Site) -> constraints.Constraint:
 
 def bijection_of(site: Site) -> Transform:
     """Return the map from unconstrained space to a site's support, or raise a ValueError if there is none."""
+    fn = site["fn"]
+    while not isinstance(fn, _PERIODIC) and hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    if isinstance(fn, _PERIODIC):  # real by its support, but with no normalised density over all real numbers
+        raise ValueError(
+            f"expected latent sites with a density over their support; got {site['name']!r}, whose "
+            f"{type(fn).__name__} repeats every 2π: draw each angle from Uniform(-math.pi, math.pi), and add "
+            f"{type(fn).__name__}(…).log_prob of it, plus log 2π an angle, by pyro.factor"
+        )
     try:
         return biject_to(support_of(site))
     except NotImplementedError as error:
@@ -69,7 +80,7 @@ class PackedSite(NamedTuple):
         fn, name, value = site["fn"], site["name"], site["value"]
         if support_of(site).is_discrete:
             raise ValueError(
-                f"expected continuous latent sites; got the discrete {name!r}{how_to_sum_out(name)}"
+                f"expected continuous latent sites; got the discrete {name!r}{how_to_sum_out(site)}"
             )
         transform = bijection_of(site)
         inner = fn.support

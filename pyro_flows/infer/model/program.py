@@ -58,8 +58,16 @@ def is_enumerated(site: Site) -> bool:
     )
 
 
-def how_to_sum_out(name: str) -> str:
+def how_to_sum_out(site: Site) -> str:
     """Return what to add to an error about a discrete site."""
+    name, fn = site["name"], _unwrapped(site["fn"])
+    if not site["fn"].has_enumerate_support:
+        return (
+            f": Pyro does not enumerate the values of a {type(fn).__name__}. Give {name!r} a distribution of "
+            "finitely many, such as a Categorical, or sum it out in the model's likelihood"
+        )
+    if (marked := site["infer"].get("enumerate")) is not None:
+        return f": it is marked by infer={{'enumerate': {marked!r}}}, and only 'parallel' is supported"
     return (
         f": to sum the discrete site {name!r} out of the model, mark it by "
         "infer={'enumerate': 'parallel'}, or wrap the model by pyro.infer.config_enumerate"

@@ -17,7 +17,6 @@ from .given import ModelFailure
 from .guarded import Guarded
 from .how import LOOP, PLATE, VMAP, How
 from .joint import DETERMINISTIC, Joint, Scores
-from .program import how_to_sum_out
 from .seeds import fixed_seed, generator_states, unvalidated
 
 __all__ = ["How", "ModelRuns"]
@@ -293,7 +292,7 @@ def _missing(joint: Joint, row: Values) -> None:
     """Raise a ValueError if a latent site has no value."""
     missing = [name for name in joint.layout.latent if name not in row]
     if missing:
-        hint = "" if missing[0] not in joint.layout.discrete else how_to_sum_out(missing[0])
+        hint = joint.layout.discrete.get(missing[0], "")
         raise ValueError(
             f"expected a guide of every latent variable; got none for {', '.join(missing)}{hint}"
         )

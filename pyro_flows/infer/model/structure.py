@@ -58,6 +58,10 @@ def fixed_latents(
         trace = poutine.block(poutine.trace(initial).get_trace)(*args, **kwargs)
         latents = Latents(trace)
         for site in latents.sites:
+            if (dtype := trace.nodes[site.name]["value"].dtype) not in (torch.float32, torch.float64):
+                raise ValueError(
+                    f"expected latent sites in single or double precision; got {site.name!r} of {dtype}"
+                )
             for frame in trace.nodes[site.name]["cond_indep_stack"]:
                 if frame.full_size is not None and frame.full_size != frame.size:
                     raise ValueError(

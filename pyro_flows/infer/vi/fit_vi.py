@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...loop.generators import restored_generators
+from ...loop.generators import restored_generators, seed_generators
 from ...loop.settings import with_keywords
 from ..guides.auto_flow import AutoFlow
 from ..guides.auto_mixture import AutoMixture
@@ -48,8 +48,9 @@ def fit_vi(
         *args: positional arguments of the model.
         settings: how to train; the default should do.
         checkpoint: file that the run's state is written to and, if it exists, resumed from: the resumed run
-            ends with the same bits as one that was never interrupted. A mixture has a file of its
-            members' starts, ``checkpoint.starts``, and one of each fit: ``checkpoint.0``, ``checkpoint.1+3``.
+            ends with the same bits as one that was never interrupted. Other arguments, another model or other
+            settings make another run, and are refused. A mixture has a file of its members' starts,
+            ``checkpoint.starts``, and one of each fit: ``checkpoint.0``, ``checkpoint.1+3``.
         **kwargs: fields of `VISettings`, which replace those of `settings`; all others are keyword arguments
             of the model.
 
@@ -79,10 +80,11 @@ def fit_vi(
         )
     own, kwargs = told_apart(model, VISettings, kwargs, caller="fit_vi")
     settings = with_keywords(VISettings, settings, own)
-    guide.setup(*args, **kwargs)
     # Drawn if none is given, so that two fits differ, and Pyro's own seed makes both reproducible.
     seed = int(torch.randint(2**32, ())) if settings.seed is None else settings.seed
-    with restored_generators(guide.latents.device):
+    with restored_generators(None):  # of no device yet: the guide learns it in `setup`
+        seed_generators(seed, device=None)
+        guide.setup(*args, **kwargs)
         if isinstance(guide, AutoMixture):
             return MixtureFit(model, guide, args, kwargs, settings, seed, checkpoint)()
         return VIRun(model, guide, args, kwargs, settings, seed, checkpoint)()

@@ -23,6 +23,7 @@ from ..guides.mixture_weights import apart, check_whole, connected
 from ..model.density import SEEN_A_PART, LogDensity
 from ..weights.psis import psis
 from .convergence import FINAL_DRAWS, MOST_KHAT, tolerance_of
+from .model_identity import ModelIdentity
 from .model_parameters import model_parameters
 from .modes import Place, modes_apart
 from .vi_run import VIRun
@@ -30,7 +31,7 @@ from .vi_settings import MAY_CHANGE, VIHistory, VISettings
 
 __all__ = ["MixtureFit"]
 
-VERSION = 1  # of the format of the file of the starts
+VERSION = 2  # of the format of the file of the starts
 
 
 class MixtureFit:
@@ -72,6 +73,7 @@ class MixtureFit:
                 "expected a model without parameters of its own, since each member of a mixture would train "
                 f"them anew; got {', '.join(learned)}"
             )
+        self.identity = ModelIdentity(model, guide.latents, args, kwargs)
         self.checkpoint = Checkpoint(
             None if path is None else f"{path}.starts", kind="mixture's starts", version=VERSION, every=0.0
         )
@@ -114,7 +116,7 @@ class MixtureFit:
         starts = apart(self._posteriors(members), self.density) or {k: [k] for k in members}
         parts = connected(self._posteriors(sorted(starts)), touching=True)
         found = {"seed": self.seed, "starts": starts, "parts": parts, "guide": self.guide.state_dict()}
-        self.checkpoint.save(lambda: found, self._identity)
+        self.checkpoint.save(lambda: found | {"log_joints": self.identity.log_joints()}, self._identity)
         return starts, parts
 
     def _resumed(self) -> tuple[dict[int, list[int]], list[list[int]]] | None:
@@ -123,12 +125,13 @@ class MixtureFit:
         if state is None:
             return None
         self.checkpoint.resume(state, self._identity())
+        self.identity.check(state["log_joints"], self.checkpoint.path)
         self.seed = resumed_seed(self.settings.seed, state["seed"], self.checkpoint.path)
         self.guide.load_state_dict(state["guide"])
         return state["starts"], state["parts"]
 
     def _identity(self) -> dict[str, Any]:
-        return identity_of(self.settings, self.guide.state_dict(), without=MAY_CHANGE)
+        return self.identity.told | identity_of(self.settings, self.guide.state_dict(), without=MAY_CHANGE)
 
     def _seed(self, *key: int) -> None:
         seed_generators(self.seed, len(self.guide.guides), *key, device=self.guide.latents.device)

@@ -22,6 +22,7 @@ from ..guides.auto_mixture import AutoMixture
 from ..model.density import SEEN_A_PART, LogDensity
 from ..weights.psis import psis
 from .convergence import Convergence
+from .model_identity import ModelIdentity
 from .model_parameters import model_parameters
 from .modes import Place, modes_apart
 from .objective import objective_of
@@ -34,7 +35,7 @@ PLACE_DRAWS = 2000
 PATIENCE = 50  # steps in a row without a finite gradient, before the last good weights are taken up again
 LOOK_EVERY = 50  # steps; in between nothing is read back from the device
 PROGRESS = ("seed", "fit", "step", "rate", "running", "done")
-VERSION = 3  # of the checkpoint's format
+VERSION = 4  # of the checkpoint's format
 
 State = dict[str, Tensor]
 
@@ -61,6 +62,7 @@ class VIRun:
         self.objective = objective_of(guide, self.density, settings)
         values = guide.latents.constrain(loc)[0]
         self.learned = model_parameters(model, values, args, kwargs, without=guide.parameters())
+        self.identity = ModelIdentity(model, guide.latents, args, kwargs)
         self.seed = seed
         self.checkpoint = Checkpoint(
             path, kind="variational run", version=VERSION, every=settings.checkpoint_every
@@ -237,7 +239,7 @@ class VIRun:
 
     def _identity(self) -> dict[str, Any]:
         """Return what a resumed run must share with the one before; its seed may have been drawn."""
-        return identity_of(self.settings, self._state(), without=MAY_CHANGE)
+        return self.identity.told | identity_of(self.settings, self._state(), without=MAY_CHANGE)
 
     def _save(self) -> None:
         self.history.seconds = self.checkpoint.seconds
@@ -246,6 +248,7 @@ class VIRun:
     def _run(self) -> dict[str, Any]:
         return {
             "state": self._state(),
+            "log_joints": self.identity.log_joints(),
             "step": self.clipped_step.state(),
             "history": {name: value for name, value in vars(self.history).items() if name != "mixture"},
             "checks": self.convergence.state(),
@@ -261,9 +264,15 @@ class VIRun:
             return
         self.checkpoint.resume(state, self._identity())
         resumed_seed(self.settings.seed, state["progress"][0], self.checkpoint.path)
+        before = self._state()
+        self._set(state["state"])
+        try:
+            self.identity.check(state["log_joints"], self.checkpoint.path)
+        except ValueError:
+            self._set(before)
+            raise
         for name, value in zip(PROGRESS, state["progress"], strict=True):
             setattr(self, name, value)
-        self._set(state["state"])
         self.history = VIHistory(**state["history"])
         self.convergence.load(state["checks"])
         self.places = [Place(*(part.to(self.device) for part in place)) for place in state["places"]]

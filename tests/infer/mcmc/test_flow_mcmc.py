@@ -98,6 +98,19 @@ def test_one_seed_gives_the_same_draws_and_leaves_other_random_numbers_alone():
     assert not first.latents["x"].equal(other.latents["x"])
 
 
+def test_one_seed_gives_the_same_draws_by_fresh_guides():
+    few = MCMCSettings(num_samples=4, num_chains=8, warmup_steps=5, thinning=1, progress=False, seed=5)
+    found = []
+    for other in (1, 2):
+        torch.manual_seed(other)
+        before = torch.get_rng_state()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the chains have not mixed")
+            found.append(flow_mcmc(conjugate, AutoFlow(conjugate), Y, settings=few).latents["x"])
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(*found)
+
+
 def test_thinned_chains_keep_every_so_many_draws():
     guide = guide_of(conjugate, Y, loc=3.0, scale=0.3)
     options = {"warmup_steps": 8, "num_chains": 4}

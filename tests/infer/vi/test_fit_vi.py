@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -9,11 +10,12 @@ from pyro.infer.reparam import NeuTraReparam
 from pyro.ops.stats import effective_sample_size
 
 import pyro_flows as pf
-from pyro_flows.infer import AutoFlow, PathELBO, VISettings, fit_vi
+from pyro_flows.infer import AutoFlow, AutoMixture, PathELBO, VISettings, fit_vi
 from pyro_flows.infer.guides import start
 from pyro_flows.infer.vi import convergence, vi_run
 
 from ...helpers.schools import EVIDENCE, schools
+from ...training.test_resume import kept_checkpoints
 
 QUIET = VISettings(progress=False, seed=0)
 Y = torch.tensor([1.0, 2.0, 4.0])
@@ -144,6 +146,20 @@ def test_seeds():
     assert not torch.equal(*(g.whitening.loc for g in chains))
 
 
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_seed_fixes_the_result_of_a_fresh_guide_and_leaves_other_random_numbers_alone(members):
+    found = []
+    for other in (1, 2):
+        pyro.set_rng_seed(other)
+        before = torch.get_rng_state()
+        guides = [AutoFlow(funnel) for _ in range(members)]
+        guide = guides[0] if members == 1 else AutoMixture(guides)
+        fit_vi(funnel, guide, settings=settings(steps=2, seed=5))
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(guide.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
 def test_goes_on_from_a_fitted_guide():
     guide = AutoFlow(funnel)
     fit_vi(funnel, guide, settings=settings())
@@ -194,6 +210,75 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, monkeypatch, restarts):
     options["steps"] = 21
     with pytest.raises(ValueError, match="another run: expected steps"):
         run(tmp_path / "whole")
+
+
+def held(data, prior=10.0):
+    """Return a model of data that are no argument."""
+
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, prior))
+        with pyro.plate("data", len(data)):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=data)
+
+    return model
+
+
+def other_site(y):
+    z = pyro.sample("z", dist.Normal(0.0, 2.0))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ((location, Y), (location, Y + 5), "expected arguments of the digest"),
+        ((location, Y), (other_site, Y), r"expected latent sites x of shape \(\); got z of shape"),
+        ((held(Y),), (held(Y + 5),), "whose log-density at a fixed place is"),
+        ((held(Y),), (held(Y, prior=9.0),), "whose log-density at a fixed place is"),
+    ],
+)
+def test_a_checkpoint_of_other_data_or_another_model_is_refused(tmp_path, first, second, told, members):
+    def fresh(model):
+        guides = [AutoFlow(model) for _ in range(members)]
+        return guides[0] if members == 1 else AutoMixture(guides)
+
+    path = tmp_path / "run"
+    fit_vi(first[0], fresh(first[0]), *first[1:], settings=QUIET, steps=1, checkpoint=path)
+    guide = fresh(second[0])
+    guide.setup(*second[1:])
+    before = {name: value.clone() for name, value in guide.state_dict().items()}
+    with pytest.raises(ValueError, match=f"is of another run: .*{told}"):
+        fit_vi(second[0], guide, *second[1:], settings=QUIET, steps=1, checkpoint=path)
+    assert all(torch.equal(before[name], value) for name, value in guide.state_dict().items())
+    assert fit_vi(first[0], fresh(first[0]), *first[1:], settings=QUIET, steps=1, checkpoint=path).bounds
+
+
+def test_parameters_that_start_at_random_and_subsamples_do_not_hinder_a_resumed_run(tmp_path, monkeypatch):
+    """Neither torch's numbers nor numpy's may tell one process from the other."""
+    monkeypatch.setattr(convergence, "CHECK_EVERY", 5)
+
+    def model(y):
+        offset = pyro.param("offset", lambda: torch.randn(()))
+        x = pyro.sample("x", dist.Normal(0.0, 2.0))
+        chosen = torch.from_numpy(np.random.permutation(30)[:6])  # noqa: NPY002 (as people write it)
+        with pyro.plate("data", 30, subsample=chosen) as rows:
+            pyro.sample("y", dist.Normal(x + offset, 1.0), obs=y[rows])
+
+    def run(name, seed):
+        pyro.set_rng_seed(seed)
+        pyro.clear_param_store()
+        guide = AutoFlow(model)
+        options = {"steps": 10, "checkpoint": tmp_path / name, "checkpoint_every": 0.0}
+        history = fit_vi(model, guide, torch.linspace(-1, 4, 30), settings=settings(), **options)
+        return history, guide.state_dict() | {"offset": pyro.param("offset").detach().clone()}
+
+    with kept_checkpoints(tmp_path) as paths:
+        history, wanted = run("run", 1)
+    resumed, found = run(paths[0].name, 2)
+    assert resumed.elbo == history.elbo
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
 
 
 def test_survives_draws_without_a_density():

@@ -7,9 +7,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyro_flows.infer import AutoFlow, VISettings, fit_vi
+from pyro_flows.infer import AutoFlow, AutoMixture, VISettings, fit_vi
 from pyro_flows.infer.guides import start
 from pyro_flows.infer.guides.bound import Bound
+from pyro_flows.infer.model.runs import ModelRuns
 from pyro_flows.transforms import DiagonalScaling
 
 QUICK = VISettings(progress=False, seed=0, steps=400, learning_rate=0.05)
@@ -124,6 +125,28 @@ def test_other_data_of_another_size():
         assert drawn.std().item() == pytest.approx(precision**-0.5, rel=0.05)
 
 
+@pytest.mark.parametrize("together", [10_000, 100])
+@pytest.mark.parametrize("members", [1, 2])
+def test_data_in_double_precision_beside_priors_in_single(monkeypatch, members, together):
+    monkeypatch.setattr(ModelRuns, "together", together)
+    y = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+    guides = [AutoFlow(centred, diagonal) for _ in range(members)]
+    guide = guides[0] if members == 1 else AutoMixture(guides)
+    guide.setup(y)
+    for member, loc in zip(guides, (2.0, 3.0), strict=False):
+        member.initialised.fill_(True)
+        member.whitening.place(torch.tensor([loc]), torch.tensor([[0.5]]))
+    history = fit_vi(centred, guide, y, settings=QUICK, steps=100, tolerance=0.0)
+    precision = 3.25
+    drawn = guide.sample_posterior(20_000)["x"]
+    assert drawn.dtype == torch.float32
+    assert drawn.mean().item() == pytest.approx(7 / precision, abs=0.03)
+    assert drawn.std().item() == pytest.approx(precision**-0.5, rel=0.05)
+    cov = torch.eye(3) + 4
+    evidence = dist.MultivariateNormal(torch.zeros(3), cov).log_prob(y.float()).item()
+    assert history.elbo[-1] == pytest.approx(evidence, abs=0.01)
+
+
 def test_other_data_that_change_the_latent_sites_get_a_clear_line():
     def model(y):
         with pyro.plate("rows", len(y)):
@@ -167,6 +190,7 @@ def two_modes():
     pyro.factor("bimodal", -0.5 * ((x.square().sum(-1) - 9) / 0.5).square())
 
 
+@pytest.mark.filterwarnings("ignore:the restarts have found different modes")
 def test_restarts_of_a_fitted_guide_are_independent():
     guide = AutoFlow(two_modes)
     fit_vi(two_modes, guide, settings=QUICK, steps=5, tolerance=0.0)
