@@ -107,6 +107,16 @@ def he(activation: str = "silu", squash: float = 4.0, times: float = 2.4, **opti
     return Variant(activation, squash=squash, first=times, middle=times, **options)
 
 
+def keen(**options: Any) -> Callable[..., nn.Module]:
+    """Return what makes the default's nets, but for some options."""
+    return partial(pf.nn.MLP, **{"gain": 3.0, "spread": 6.0, "squash": torch.asinh, **options})
+
+
+def tanh_of_four(x: Tensor) -> Tensor:
+    """Return 4 tanh(x / 4), which the default's nets read before they read arsinh x."""
+    return (x / 4).tanh() * 4
+
+
 VARIANTS: Mapping[str, Any] = {
     "relu 1": Variant("relu", 1.0),
     "relu 3": Variant("relu"),
@@ -131,18 +141,15 @@ VARIANTS: Mapping[str, Any] = {
     "silu 3, soft, He, alternating": he(order="alternating"),
     "default": default(),
     "default, bound 2": default(elementwise=pf.elementwise.Affine(2.0)),
-    "default, limit 2": default(net=partial(pf.nn.MLP, gain=3.0, spread=1.5, limit=2.0)),
-    "default, limit 8": default(net=partial(pf.nn.MLP, gain=3.0, spread=1.5, limit=8.0)),
-    "default, no limit": default(net=partial(pf.nn.MLP, gain=3.0, spread=1.5)),
     "default, relu": default(activation=nn.ReLU),
-    "default, relu, spread 2.4": default(
-        activation=nn.ReLU, net=partial(pf.nn.MLP, gain=3.0, spread=2.4, limit=4.0)
-    ),
-    "default, relu, spread 1": default(activation=nn.ReLU, net=partial(pf.nn.MLP, gain=3.0, limit=4.0)),
-    "default, spread 2.4": default(net=partial(pf.nn.MLP, gain=3.0, spread=2.4, limit=4.0)),
-    "default, limit 8, spread 2.4": default(net=partial(pf.nn.MLP, gain=3.0, spread=2.4, limit=8.0)),
-    "default, spread 1": default(net=partial(pf.nn.MLP, gain=3.0, limit=4.0)),
-    "default, gain 1": default(net=partial(pf.nn.MLP, spread=1.5, limit=4.0)),
+    "tanh": default(net=keen(squash=tanh_of_four)),
+    "tanh, spread 4": default(net=keen(spread=4.0, squash=tanh_of_four)),
+    "clamp, spread 4": default(net=keen(spread=4.0, squash=partial(torch.clamp, min=-4.0, max=4.0))),
+    "no squash": default(net=keen(squash=None)),
+    "spread 1": default(net=keen(spread=1.0)),
+    "spread 4": default(net=keen(spread=4.0)),
+    "spread 8": default(net=keen(spread=8.0)),
+    "gain 1": default(net=keen(gain=1.0)),
     "zuko": lambda dim: build("zuko", dim, 8, (64, 64), seed=None),
     "nflows": lambda dim: build("nflows", dim, 8, (64, 64), seed=None, wide_scale=True),
     "normflows": lambda dim: build("normflows", dim, 8, (64, 64), seed=None),
