@@ -46,7 +46,8 @@ def correct_scores(trace: Trace) -> Trace:
     """Let a trace that Pyro has scored count as `log_density` does; return it.
 
     For the traces of Pyro's ELBOs, after ``compute_log_prob``. Values outside a support get the density zero;
-    masked elements of a latent site, which Pyro lets be flat, that of a standard normal.
+    elements of a latent site that a tensor masks, which Pyro lets be flat, that of a standard normal in
+    unconstrained space. A site masked by False stays flat.
     """
     for site in samples(trace).values():
         if not site["infer"].get("_deterministic"):
@@ -81,6 +82,7 @@ def _counting(site: Site) -> Tensor | None:
 
 
 def _unmasked(fn: Any) -> Tensor | None:
+    """Return which elements of a value a distribution's own masks leave; None without a mask."""
     kept: Tensor | None = None
     while isinstance(fn, Independent | ExpandedDistribution | MaskedDistribution):
         if isinstance(fn, MaskedDistribution) and isinstance(fn._mask, Tensor):
@@ -105,26 +107,15 @@ def _corrected(site: Site, log_prob: Tensor) -> Tensor:
     ok = None if site["infer"].get("_deterministic") else inside(fn, value)
     if ok is not None:
         log_prob = torch.where(ok, log_prob, -torch.inf)
-    if site["is_observed"] or not _is_masked(fn, mask) or fn.support.is_discrete:
+    # Who masks a whole site by False wants a flat prior, whose density a factor gives.
+    masked = isinstance(mask, Tensor) or _unmasked(fn) is not None
+    if site["is_observed"] or mask is False or not masked or fn.support.is_discrete:
         corrected: Tensor = scale_and_mask(log_prob, site["scale"], mask)
         return corrected
     scaled: Tensor = scale_and_mask(log_prob, site["scale"], None)
-    if (flat := _masked_normal(fn, value)) is not None:
-        scaled = scaled + flat
-    if mask is None or mask is True:
-        return scaled
-    return torch.where(torch.as_tensor(mask, device=value.device), scaled, _standard_normal(fn, value))
-
-
-def _is_masked(fn: Any, mask: Any) -> bool:
-    """Whether elements of a site may not count, by a mask around it or one of its distribution."""
-    if mask is False or isinstance(mask, Tensor):
-        return True
-    while isinstance(fn, Independent | ExpandedDistribution | MaskedDistribution):
-        if isinstance(fn, MaskedDistribution) and fn._mask is not True:
-            return True
-        fn = fn.base_dist
-    return False
+    if (padding := _masked_normal(fn, value)) is not None:
+        scaled = scaled + padding
+    return torch.where(mask, scaled, _standard_normal(fn, value)) if isinstance(mask, Tensor) else scaled
 
 
 def _masked_normal(fn: Any, value: Tensor) -> Tensor | None:
@@ -134,11 +125,12 @@ def _masked_normal(fn: Any, value: Tensor) -> Tensor | None:
         return None if inner is None else sum_rightmost(inner, fn.reinterpreted_batch_ndims)
     if isinstance(fn, ExpandedDistribution):
         return _masked_normal(fn.base_dist, value)
-    if not isinstance(fn, MaskedDistribution):
+    if not isinstance(fn, MaskedDistribution) or fn._mask is False:
         return None
     inner = _masked_normal(fn.base_dist, value)
-    kept = torch.zeros((), dtype=value.dtype, device=value.device) if inner is None else inner
-    return torch.where(torch.as_tensor(fn._mask, device=value.device), kept, _standard_normal(fn, value))
+    if not isinstance(fn._mask, Tensor):
+        return inner
+    return torch.where(fn._mask, 0.0 if inner is None else inner, _standard_normal(fn, value))
 
 
 def inside(fn: Any, value: Tensor) -> Tensor | None:
