@@ -65,9 +65,9 @@ class MLP(nn.Module):
             against the input's from the right.
         activation: σ, a module class or a function.
         gain: g. It acts as the last layer's learning rate, since Adam moves all weights alike.
-        spread: s. The hidden layers start as if σ was s times as sharp, z ↦ σ(s z) / s: what the first of them
-            adds up, and all their biases, are s times as large as PyTorch draws them. Larger ones learn
-            finer detail, and sooner fit a small table too well.
+        spread: s. The hidden layers start as if σ was s times as sharp, z ↦ σ(s z) / s: what the first of
+            them adds up, and all their biases, are s times as large as PyTorch draws them. Larger ones
+            learn finer detail, and sooner fit a small table too well.
         squash: what the net reads x through, element by element; None for x itself. Through `torch.asinh` a
             row far from the others does not make the output extreme, and the net still sees how far it is.
 
@@ -105,10 +105,12 @@ class MLP(nn.Module):
         self.activation = _build(activation, inplace=True)
         if spread != 1:
             middle = cast(list[nn.Linear], list(self.middle))
-            entering = [self.first.weight] if self.context is None else [self.first.weight, self.context.weight]
+            entering = [self.first] if self.context is None else [self.first, self.context]
             with torch.no_grad():
-                for weights in (*entering, *(layer.bias for layer in (self.first, *middle))):
-                    weights.mul_(spread)
+                for layer in entering:
+                    layer.weight.mul_(spread)
+                for layer in (self.first, *middle):
+                    layer.bias.mul_(spread)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the output, of shape (*batch, output_dim)."""

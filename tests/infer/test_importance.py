@@ -153,7 +153,7 @@ def test_some_zero_weights_are_told_and_used():
 def test_the_site_at_fault_is_named():
     def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0))
-        pyro.factor("constraint", torch.where(x > 0, x.log(), math.nan * x))
+        pyro.factor("constraint", torch.where(x > 2, x.log(), math.nan * x))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pyro warns of NaN too
@@ -162,6 +162,28 @@ def test_the_site_at_fault_is_named():
     assert math.isnan(result.log_evidence)
     with pytest.raises(ValueError, match="expected usable importance weights"):
         result.resample()
+
+
+def test_a_few_draws_at_which_the_log_density_is_nan_weigh_nothing():
+    """As draws at which Pyro's validation raises do."""
+
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.factor("bound", x.sqrt())
+
+    def guide():
+        pyro.sample("x", dist.Normal(1.0, 1.0))
+
+    pyro.set_rng_seed(0)
+    with pytest.warns(UserWarning, match=r"is NaN at \d+ of 4000 draws, which count as .* the site 'bound'"):
+        result = pf.infer.importance(model, guide, num_samples=4000)
+    negative = result.draws["x"] < 0
+    assert result.evaluation.undefined == int(negative.sum()) > 400
+    assert (result.log_weights[negative] == -math.inf).all()
+    assert "weights are zero" in result.problem
+    grid = (torch.arange(100_000, dtype=torch.double) + 0.5) * 1e-4
+    exact = float((dist.Normal(0.0, 1.0).log_prob(grid) + grid.sqrt()).logsumexp(0)) + math.log(1e-4)
+    assert result.log_evidence == pytest.approx(exact, abs=4 * result.log_evidence_error)
 
 
 @pytest.mark.parametrize("auto", [AutoNormal, AutoMultivariateNormal])

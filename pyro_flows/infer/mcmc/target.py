@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..guides.flow_mixture import FlowMixture
 from ..model.density import LogDensity
+from ..model.given import ValueDoesNotFit
 
 __all__ = ["States", "Target"]
 
@@ -101,6 +102,8 @@ class Target:
         """Return log p of rows; −∞ at those at which the model raises, be they all."""
         try:
             return self.density(u)
+        except ValueDoesNotFit:
+            raise
         except ValueError:  # the model raises at most of them
             if len(u) == 1:
                 return u.new_full((1,), -torch.inf)

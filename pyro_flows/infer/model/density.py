@@ -41,8 +41,8 @@ class LogDensity:
     """log p(x(u), data) + log|det dx/du| of unconstrained vectors u, many at once.
 
     The first call chooses how the model runs at many draws: under a plate, else by `torch.func.vmap`,
-    else one by one, with a warning. Draws at which it raises have the density zero, and gradients are
-    those of the others.
+    else one by one, with a warning. Draws at which it raises, or is NaN, have the density zero, and
+    gradients are those of the others.
 
     Args:
         model: the model.
@@ -52,8 +52,9 @@ class LogDensity:
         runs: the model's runs, if they are prepared already.
 
     Raises:
-        ValueError: in the first call, if the model has latent sites that `latents` does not know; in any, if
-            the model raises at more than half of the draws.
+        ValueError: in the first call, if the model's latent sites are not those of `latents`, or an
+            observation has no density at any draw; in any, if the model raises at more than half of the
+            draws, its sites vary from draw to draw, or the density is the same everywhere.
     """
 
     def __init__(
@@ -98,9 +99,21 @@ class LogDensity:
             )
         if len(u) == 0:
             return u.new_zeros(0)
+        nan = torch.zeros((), dtype=torch.bool, device=u.device)
+        traced = u.requires_grad and torch.is_grad_enabled()
+        if traced:
+            u = u.view_as(u)
+            u.register_hook(lambda gradient: torch.where(nan[..., None], 0.0, gradient))
         with unvalidated():
             values, log_det = self.latents.constrain(u, self.runs.nesting)
-            return self.runs.total(values) + log_det
+            total = self.runs.total(values) + log_det
+        if traced and not total.requires_grad:
+            raise ValueError(
+                "expected a log-density that depends on the latent sites; got one without a gradient: it is "
+                "the same everywhere, so that there is no posterior, or the model detaches them"
+            )
+        nan = total.isnan()
+        return torch.where(nan, -torch.inf, total)
 
     def in_parts(self, u: Tensor) -> Tensor:
         """Return what a call does, of as many rows at once as take a bounded part of the memory."""
@@ -116,7 +129,8 @@ class LogDensity:
         step = torch.linspace(-0.1, 0.1, 3, dtype=u.dtype, device=u.device)[:, None]  # so that rows differ
         with torch.no_grad(), unvalidated():
             self.runs.prepare(
-                self.latents.constrain(torch.cat([rows[:3] + step[: len(rows)], rows, rows[:1] + step]))[0]
+                self.latents.constrain(torch.cat([rows[:3] + step[: len(rows)], rows, rows[:1] + step]))[0],
+                check=lambda layout: layout.check_guide(site.name for site in self.latents.sites),
             )
         layout = self.runs.joint.layout
         if layout.part and not self.runs.random:

@@ -15,6 +15,7 @@ from .batches import in_parts
 from .guide_draws import GuideDraws
 from .joint import DETERMINISTIC, LIKELIHOOD, PRIOR, Scores
 from .layout import Layout
+from .nan_draws import without_nan
 from .runs import How, ModelRuns
 from .seeds import unvalidated
 
@@ -60,6 +61,8 @@ class Evaluation:
     """For each site under `pyro.poutine.scale`, what its log-densities above are multiplied by."""
     failed: int = 0
     """The number of draws at which the model raised: they have the density zero."""
+    undefined: int = 0
+    """The number of draws at which the model's log-density is NaN: if few, they have the density zero."""
     failure: str | None = None
     """Where the model raised first, and its own words."""
     how: How | None = None
@@ -158,11 +161,10 @@ def evaluate_at(
     """
     runs = ModelRuns(model, args, kwargs or {})
     with unvalidated():
-        runs.prepare(values, sites=True)
+        runs.prepare(values, sites=True, check=lambda layout: _whole("model", layout))
         layout = runs.joint.layout
-        _whole("model", layout)
         if guide is not None:
-            _fits(guide, layout)
+            layout.check_guide(guide.latent)
         scores: list[Scores] = []
         large: dict[tuple[str, str], int] = {}
         for part in in_parts(values, max(_FEWEST, runs.together)):
@@ -174,11 +176,12 @@ def evaluate_at(
             f"deterministic sites are left out, since {len(log_q):,} draws of them would take more than "
             f"{_MOST_KEPT:,} numbers: {', '.join(left)}"
         )
+    densities, undefined = without_nan(_group(scores, PRIOR), _group(scores, LIKELIHOOD))
     return Evaluation(
         values={name: values[name] for name in layout.latent},
         deterministic=_group(scores, DETERMINISTIC),
-        log_prior=_group(scores, PRIOR),
-        log_likelihood=_group(scores, LIKELIHOOD),
+        log_prior=densities[0],
+        log_likelihood=densities[1],
         log_q=log_q,
         observed=layout.observed,
         plates=layout.plates,
@@ -187,6 +190,7 @@ def evaluate_at(
         observed_masks=layout.observed_masks,
         scales=layout.scales,
         failed=runs.failed,
+        undefined=undefined,
         failure=None if runs.failure is None else str(runs.failure),
         how=runs.how,
         summed={name: size for (group, name), size in large.items() if group == LIKELIHOOD},
@@ -220,8 +224,3 @@ def _whole(who: str, layout: Layout) -> None:
             f"expected the {who} over all data, since weights of a subsample say nothing of the posterior; "
             f"got {layout.part}"
         )
-
-
-def _fits(guide: Layout, model: Layout) -> None:
-    if extra := sorted(set(guide.latent) - set(model.latent)):
-        raise ValueError(f"expected a guide of the latent variables only; got also {', '.join(extra)}")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .batches import Values, count_of
+from .given import ValueDoesNotFit
 
 __all__ = ["halved"]
 
@@ -40,6 +41,8 @@ def halved(
             some = {name: value[half] for name, value in batch.items()}
             try:
                 found.append(run(some))
+            except ValueDoesNotFit:
+                raise
             except Exception as raised:
                 found += parts(some, raised)
         return found

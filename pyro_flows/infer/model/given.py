@@ -53,7 +53,7 @@ class Given(Messenger):
 
 
 class ValueDoesNotFit(ValueError):
-    """A latent site has another shape than the value it is given."""
+    """The values are not those of the model's latent sites: a shape differs, or which sites there are."""
 
 
 class _Fitting(Given):

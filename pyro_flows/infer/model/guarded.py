@@ -11,7 +11,7 @@ from ...loop.warning import warn_caller
 from .batches import Values, count_of, filled
 from .cholesky import each_matrix, is_no_factor
 from .failures import halved
-from .given import ModelFailure
+from .given import ModelFailure, ValueDoesNotFit
 
 __all__ = ["Guarded"]
 
@@ -51,6 +51,8 @@ class Guarded:
         """
         try:
             scores, failed = self._together(body, values, nesting, by_matrix and count_of(values) > 1)
+        except ValueDoesNotFit:  # at every draw alike, or a model that no density can be made of
+            raise
         except Exception as error:
             parts, failures = halved(lambda some: self.apply(body, some), values, error)
         else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pyro
-import torch
 from pyro import poutine
 from pyro.infer import infer_discrete
 from pyro.poutine import Trace
@@ -16,31 +15,33 @@ from pyro.poutine.runtime import _DIM_ALLOCATOR
 from torch import Tensor
 
 from .enumeration import Enumerate, Term, summed_out
-from .given import Given, naming_the_place, trace_at
+from .given import Given, ValueDoesNotFit, naming_the_place, trace_at
 from .layout import Layout
-from .program import predictive, samples
+from .observations import same_values
+from .program import is_deterministic, predictive, samples
 from .scoring import log_density
 
-__all__ = ["DETERMINISTIC", "LIKELIHOOD", "PRIOR", "Joint", "Scores"]
+__all__ = ["DETERMINISTIC", "LIKELIHOOD", "PRIOR", "Joint", "Scores", "total_of"]
 
 PRIOR, LIKELIHOOD, DETERMINISTIC = "log_prior", "log_likelihood", "deterministic"
 Scores = dict[tuple[str, str], Tensor]  # by group and site
 _PLATE = "_pyro_flows_draws"
 
 
-class _Total(Given):
-    """Adds up the log-densities of all sites, over all dimensions but the draws'."""
+class _Terms(Given):
+    """Scores each site, summed over all dimensions but the draws'."""
 
     def __init__(self, values: Mapping[str, Tensor], nesting: int | None) -> None:
         super().__init__(values)
         self.nesting = nesting
-        self.total: Tensor | float = 0.0
+        self.terms: dict[str, Tensor] = {}
 
     def _pyro_post_sample(self, msg: Any) -> None:
+        name = msg["name"]
         if type(msg["fn"]).__name__ != "_Subsample" and not msg["infer"].get("_deterministic"):
-            if not msg["is_observed"] and msg["name"] not in self.values:
-                raise ValueError(f"expected a value of every latent site; got none of {msg['name']!r}")
-            self.total = self.total + _summed(log_density(msg), self.nesting)
+            if not msg["is_observed"] and name not in self.values:
+                raise ValueDoesNotFit(f"expected a value of every latent site; got none of {name!r}")
+            self.terms[name] = _summed(log_density(msg), self.nesting)
         self.left = self.entered
 
 
@@ -101,7 +102,7 @@ class Joint(NamedTuple):
         kept = {
             name: value
             for name, value in self.layout.observed.items()
-            if nodes[name]["value"].detach().expand(value.shape).equal(value)
+            if same_values(nodes[name]["value"].detach().expand(value.shape), value)
         }
         return self._replace(layout=replace(self.layout, observed=kept))
 
@@ -122,18 +123,44 @@ class Joint(NamedTuple):
         return plate
 
     def total(self, values: Mapping[str, Tensor], draws: int | None = None) -> Tensor:
-        """Return log p(values, data), discrete sites summed out, of shape (draws,), or ()."""
-        nesting = None if draws is None else self.layout.nesting
+        """Return log p(values, data), discrete sites summed out, of shape (draws,), or ().
+
+        Raises:
+            ValueDoesNotFit: if the model's latent sites are not those of the layout.
+        """
+        return total_of(self.terms(values, draws))
+
+    def terms(self, values: Mapping[str, Tensor], draws: int | None = None) -> Scores:
+        """Return the parts of the total, of shape (draws,), or (): of each site, or of several together."""
+        nesting, shape = (None, ()) if draws is None else (self.layout.nesting, (draws,))
+        found: Scores = {}
         if self.layout.enumerated:
-            terms = summed_out(self._trace(values, draws, enumerated=True))
-            total = torch.stack([_summed(term.log_density, nesting).expand(draws or ()) for term in terms])
-            return total.sum(0)
-        score = _Total(values, nesting)
+            trace = self._trace(values, draws, enumerated=True)
+            for i, term in enumerate(summed_out(trace)):
+                found[str(i), label(term.names)] = _summed(term.log_density, nesting).expand(shape)
+            return found
+        score = _Terms(values, nesting)
         with poutine.block(), self._running(score, draws):
             self.model(*self.args, **self.kwargs)
-        if not isinstance(score.total, Tensor):
+        self._check_latent(score.terms)
+        if not score.terms:
             raise ValueError("expected a model with at least one sample site; got none")
-        return score.total
+        return {("", name): term.expand(shape) for name, term in score.terms.items()}
+
+    def _check_latent(self, names: Container[str]) -> None:
+        """Raise a ValueDoesNotFit if a latent site of the layout is not among the names of a run's sites."""
+        if missing := [name for name in self.layout.latent if name not in names]:
+            raise _varying(missing)
+
+    def _check_sites(self, trace: Trace) -> None:
+        """Raise a ValueDoesNotFit if the sites of a run are not those of the layout."""
+        if self.layout.part is not None:  # which sites there are may follow from the subsample
+            return
+        found = samples(trace)
+        missing = [name for name in self.layout.values if name not in found]
+        new = [n for n in found if n not in self.layout.values and not is_deterministic(found[n])]
+        if missing or new:
+            raise _varying(missing + new)
 
     def sites(self, values: Mapping[str, Tensor], draws: int | None = None) -> Scores:
         """Return log-densities and deterministic values, site by site, of shape (draws, *single), or single.
@@ -142,6 +169,7 @@ class Joint(NamedTuple):
         """
         scores: Scores = {}
         trace = self._trace(values, draws, enumerated=bool(self.layout.enumerated))
+        self._check_sites(trace)
         if self.layout.enumerated:
             scores |= {key: term.log_density for key, term in self._split(trace).items()}
         else:
@@ -228,6 +256,19 @@ class Joint(NamedTuple):
         if group == DETERMINISTIC:
             return self.layout.per_draw(score, self.layout.values[name], self.layout.event_dims[name], draws)
         return self.layout.per_draw(score, self.layout.batches[name], 0, draws)
+
+
+def total_of(terms: Scores) -> Tensor:
+    """Return the sum of the parts of a log-joint."""
+    first, *others = terms.values()
+    return sum(others, start=first)
+
+
+def _varying(names: list[str]) -> ValueDoesNotFit:
+    return ValueDoesNotFit(
+        "expected a model with the same sites at all values of the latent ones; got one with "
+        f"{', '.join(map(repr, names))} at some only"
+    )
 
 
 def label(names: tuple[str, ...] | list[str]) -> str:

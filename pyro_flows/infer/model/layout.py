@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+from pyro.distributions import constraints
 from pyro.poutine import Trace
 from torch import Size, Tensor
 
 from .masks import mask_of
-from .program import how_to_sum_out, is_data, is_deterministic, is_enumerated, is_latent, is_point, samples
+from .program import (
+    Site,
+    how_to_sum_out,
+    is_data,
+    is_deterministic,
+    is_enumerated,
+    is_latent,
+    is_point,
+    samples,
+)
 from .scoring import log_density
 
 __all__ = ["Layout"]
@@ -28,6 +38,8 @@ class Layout:
     """Names of each site's plates by dimension, −1 the rightmost of the batch shape."""
     event_dims: dict[str, int]
     """Number of event dimensions."""
+    supports: dict[str, constraints.Constraint]
+    """Supports of continuous latent sites, as far as their distributions tell."""
     event_names: dict[str, tuple[str, ...]]
     """Names of event dimensions, as far as ``infer={"event_dims": …}`` gives them."""
     latent: tuple[str, ...]
@@ -62,6 +74,11 @@ class Layout:
         sites = samples(trace)
         values, batches, plates, event_dims = {}, {}, {}, {}
         for name, site in sites.items():
+            if not isinstance(site["value"], Tensor):
+                raise TypeError(
+                    f"expected a tensor as observation of the site {name!r}; got {_kind(site['value'])}: "
+                    "torch.as_tensor makes one"
+                )
             shape, frames = site["value"].shape, [f for f in site["cond_indep_stack"] if f.vectorized]
             values[name] = shape
             batches[name] = torch.broadcast_shapes(
@@ -86,6 +103,7 @@ class Layout:
             batches=batches,
             plates=plates,
             event_dims=event_dims,
+            supports={name: found for name, site in sites.items() if (found := _support(site)) is not None},
             event_names={name: tuple(site["infer"].get("event_dims", ())) for name, site in sites.items()},
             latent=tuple(n for n, site in sites.items() if is_latent(site) and n not in enumerated),
             discrete={
@@ -115,6 +133,11 @@ class Layout:
             part=f"{parts[0].size} of {parts[0].full_size} in plate {parts[0].name!r}" if parts else None,
             nesting=max(dims, default=0),
         )
+
+    def check_guide(self, names: Iterable[str]) -> None:
+        """Raise a ValueError if a guide has other latent sites beside the model's."""
+        if extra := sorted(set(names) - set(self.latent)):
+            raise ValueError(f"expected a guide of the latent variables only; got also {', '.join(extra)}")
 
     def whole(self, name: str) -> Size:
         """Return the shape of a site's batch and event."""
@@ -148,6 +171,21 @@ class Layout:
         if tensor.shape[0] == draws and tensor.numel() == draws * shape.numel():
             return tensor.reshape(draws, *shape)
         return tensor.expand(shape).expand(draws, *shape)
+
+
+def _support(site: Site) -> constraints.Constraint | None:
+    if not is_latent(site):
+        return None
+    try:
+        support: constraints.Constraint = site["fn"].support
+    except NotImplementedError:
+        return None
+    return None if support.is_discrete else support
+
+
+def _kind(value: object) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
 def _broadcasts(shape: Size, wanted: Size) -> bool:

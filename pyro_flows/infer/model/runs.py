@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,18 +11,18 @@ from torch import Tensor
 
 from ...loop.warning import warn_caller
 from .batches import Values, close, count_of, in_parts, one_of, stacked
-from .detaching import detaching, reads_data
-from .given import ModelFailure
+from .choice import COMPARED, Choice
+from .given import ModelFailure, trace_at
 from .guarded import Guarded
-from .how import LOOP, PLATE, VMAP, How
+from .how import LOOP, PLATE, How
 from .joint import DETERMINISTIC, Joint, Scores
+from .layout import Layout
+from .observations import check_observations
 from .seeds import fixed_seed, generator_states, unvalidated
+from .ways import Body, run
 
 __all__ = ["How", "ModelRuns"]
 
-Body = Callable[..., Any]
-_SIZES = (5, 7, 11, 13, 17, 19, 23)  # of the two batches of a check: none is a plate's or an event's size
-_COMPARED = 3  # draws that run alone too
 _LOOKS = 30  # draws, among which some at which the model has a density are looked for
 _SEEDS = 5
 _MOST_ELEMENTS = 2**22  # log-densities of single sites' elements that are held in memory at once
@@ -48,7 +47,7 @@ class ModelRuns:
         self.random = self.redrawn = self._draws_numbers = False
         self.sure = False  # whether a finite density was seen when the way was chosen
         self._guard = Guarded(self._chosen)
-        self._detaching = False  # whether vmap needs `detach` in place of `data`
+        self._detach = False  # whether vmap needs it in place of `data`
         self._joint: Joint | None = None
 
     @property
@@ -69,49 +68,37 @@ class ModelRuns:
         return self._guard.failure
 
     @torch.no_grad()
-    def prepare(self, values: Values, *, sites: bool = False) -> None:
+    def prepare(
+        self, values: Values, *, sites: bool = False, check: Callable[[Layout], None] | None = None
+    ) -> None:
         """Look at single runs of the model, and choose how draws run together.
 
         Args:
             values: some draws, different from each other.
-            sites: whether site-by-site scores and deterministic sites are to agree too, not the total only.
+            sites: whether site-by-site scores and deterministic sites are to agree too, not only each site's
+                sum.
+            check: raises an error if a single run's layout will not do.
 
         Raises:
-            ValueError: if the model raises at all draws, or `values` do not fit its latent sites.
+            ValueError: if the model raises at all draws, `values` do not fit its latent sites, or an
+                observation has no density at any draw.
         """
         with unvalidated():
             rows, alone, finite = self._rows(values, sites=sites)
+            if check is not None:
+                check(self.joint.layout)
             if self._draws_numbers or not sites:
                 self._look_for_randomness(one_of(rows, 0))
             if sites:
                 self._joint = self.joint.observing_the_same(one_of(rows, -1))
-            body: Body = self.joint.sites if sites else self.joint.total
-
-            def differs(way: str) -> str | None:
-                for size in self._sizes():
-                    batch = {n: x[torch.arange(size, device=x.device) % len(x)] for n, x in rows.items()}
-                    if reason := self._differs(way, body, batch, alone):
-                        return reason
-                return None
-
-            def mapped_differs() -> str | None:
-                reason = differs(VMAP)
-                if reason is not None and reads_data(reason):
-                    self._detaching = True
-                    return differs(VMAP)
-                return reason
-
-            if (unlike := differs(PLATE)) is None:
-                how = How(PLATE, "that scores them as single runs do")
-            elif (unmapped := mapped_differs()) is None:
-                how = How(VMAP, f"under a plate {unlike}")
-            else:
-                how = How(LOOP, f"under a plate {unlike}, and under vmap {unmapped}")
-                warn_caller(
-                    f"the model does not run at many draws at once: {how}. Let it take batch dimensions on "
-                    "the left of every latent's shape, or do without .item() and `if` on tensors"
-                )
-        self.how = how
+            body: Body = self.joint.sites if sites else self.joint.terms
+            choice = Choice(self.joint, body, rows, alone, random=self.random)
+        if choice.how.way == LOOP:
+            warn_caller(
+                f"the model does not run at many draws at once: {choice.how}. Let it take batch dimensions "
+                "on the left of every latent's shape, or do without .item() and `if` on tensors"
+            )
+        self.how, self._detach = choice.how, choice.detach
         self.sure = finite
 
     @property
@@ -195,22 +182,34 @@ class ModelRuns:
                     self._joint = joint
                 with fixed_seed(device):
                     before = generator_states(device)
-                    score = self._joint.sites(row) if sites else self._joint.total(row)
+                    score = self._joint.sites(row) if sites else self._joint.terms(row)
                     drew = any(not a.equal(b) for a, b in zip(before, generator_states(device), strict=True))
                     self._draws_numbers |= drew
             except ModelFailure as failure:
                 self._guard.failure, raised = self.failure or failure, raised + 1
                 continue
             (good if _is_finite(score) else spare).append((i, score))
-            if len(good) == _COMPARED:
+            if len(good) == COMPARED:
                 break
         if not good and not spare:
             cause = None if self.failure is None else self.failure.error
             raise ValueError(f"the model raised at all of {raised} draws, first {self.failure}") from cause
-        places, scores = zip(*(good or spare[:_COMPARED]), strict=True)
+        if not good:
+            self._check_observations(one_of(values, spare[0][0]), one_of(values, spare[-1][0]))
+        places, scores = zip(*(good or spare[:COMPARED]), strict=True)
         known = self._known(values)
         rows = {name: value[torch.tensor(places, device=value.device)] for name, value in known.items()}
         return rows, stacked(list(scores)), bool(good)
+
+    def _check_observations(self, one: Values, other: Values) -> None:
+        """Raise a ValueError if an observation has no density, be the latent variables what they may."""
+        if all(value.equal(other[name]) for name, value in one.items()):
+            return
+        traces = []
+        for row in (one, other):
+            with fixed_seed(next(iter(row.values())).device):
+                traces.append(trace_at(self.model, row, self.args, self.kwargs))
+        check_observations(*traces, summed_out=bool(self.joint.layout.enumerated))
 
     def _known(self, values: Values) -> dict[str, Tensor]:
         return {name: value for name, value in values.items() if name in self.joint.layout.values}
@@ -224,52 +223,8 @@ class ModelRuns:
         self.random = any(not close(other, scores[0]) for other in scores)
         self.redrawn = self.random and self.joint.layout.part is None
 
-    def _sizes(self) -> list[int]:
-        layout = self.joint.layout
-        taken = {
-            size for shapes in (layout.values, layout.batches) for shape in shapes.values() for size in shape
-        }
-        free = [size for size in _SIZES if size not in taken]
-        return (free or list(_SIZES))[:2]
-
-    def _seeded(self, way: str, body: Body, values: Values) -> Any:
-        with fixed_seed(next(iter(values.values())).device):
-            if way != LOOP:
-                return self._apply(way, body, values)
-            parts = []
-            for i in range(count_of(values)):
-                with fixed_seed(next(iter(values.values())).device):
-                    parts.append(body(one_of(values, i)))
-            return stacked(parts)
-
-    def _differs(self, way: str, body: Body, batch: Values, wanted: Any) -> str | None:
-        """Say how the draws of a batch differ from the same draws alone; None if they do not."""
-        try:
-            found = self._seeded(way, body, batch)
-        except Exception as error:
-            words = error if isinstance(error, ModelFailure) else f"{type(error).__name__}: {error}"
-            return f"it raises {str(words).splitlines()[0]}"
-        if isinstance(wanted, Tensor):
-            wanted, found = {("", "their log-densities"): wanted}, {("", "their log-densities"): found}
-        for key, alone in wanted.items():
-            together = found.get(key)
-            if together is None or together.shape[1:] != alone.shape[1:] or len(together) != count_of(batch):
-                return f"{key[1]} have another shape than in single runs"
-            if not self.random and not close(together[: len(alone)], alone):
-                return f"{key[1]} differ from those of single runs"
-        return None
-
     def _apply(self, way: str, body: Body, values: Values, randomness: str = "same") -> Any:
-        count = count_of(values)
-        if way == PLATE and count > 1:
-            return body(self.joint.layout.arrange(values), count)
-        if way == VMAP and count > 1:
-            with warnings.catch_warnings():
-                # Some operations are done one by one inside: no slower than all of them.
-                warnings.filterwarnings("ignore", "There is a performance drop")
-                mapped = torch.func.vmap(detaching(body) if self._detaching else body, randomness=randomness)
-                return mapped(dict(values))
-        return stacked([body(one_of(values, i)) for i in range(count)])
+        return run(way, self.joint, body, values, randomness=randomness, detach=self._detach)
 
     def _guarded(self, body: Body, values: Values) -> Any:
         if self.how is None:
@@ -281,10 +236,8 @@ class ModelRuns:
         return self._apply(LOOP if self.how is None else self.how.way, body, values)
 
 
-def _is_finite(score: Tensor | Scores) -> bool:
+def _is_finite(score: Scores) -> bool:
     """Whether a draw has a finite density."""
-    if isinstance(score, Tensor):
-        return bool(score.isfinite())
     return all(bool(part.isfinite().all()) for (group, _), part in score.items() if group != DETERMINISTIC)
 
 

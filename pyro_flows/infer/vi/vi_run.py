@@ -100,8 +100,9 @@ class VIRun:
                 self.history.mixture = self._mixture()
             warn_caller(warning)
         if self.history.outside > 0:
+            percent = float(f"{100 * self.history.outside:.2g}")
             warn_caller(
-                f"the model has density zero at {100 * self.history.outside:.2g} % of the guide's draws, so "
+                f"the model has density zero at {percent:g} % of the guide's draws, NaN counted as zero, so "
                 "the ELBO is −∞: if the posterior ends at a boundary, give the latent sites a support that "
                 "ends there, or correct the draws by their weights (pyro_flows.infer.importance)"
             )

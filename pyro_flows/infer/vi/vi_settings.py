@@ -91,7 +91,7 @@ class VIHistory:
         mixture: if the restarts have found different modes, a guide that holds all of them, weighed by their
             shares of the evidence; None if they have not, or the model has parameters of its own.
         outside: the share of the last 10,000 draws of the fit that was kept at which the model has density
-            zero. Above 0, a warning tells of it: the ELBO is −∞.
+            zero, or is NaN. Above 0, a warning tells of it: the ELBO is −∞.
         seconds: wall-clock time.
         compile_seconds: of that, for compiling.
     """

@@ -193,6 +193,91 @@ def sums_over_everything() -> None:
     pyro.sample("y", dist.Normal(x.sum(), 1.0), obs=torch.tensor(1.0))
 
 
+def ridge() -> None:
+    """A sum over all elements, of no weight beside the data."""
+    x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+    pyro.factor("ridge", -0.5 * x.square().sum())
+    with pyro.plate("row", 1000):
+        pyro.sample("y", dist.Normal(x[..., :1], 1.0), obs=torch.zeros(1000))
+
+
+def ridge_by_hand(v: dict[str, Tensor]) -> Tensor:
+    x = v["x"]
+    return normal(x) - 0.5 * x.square().sum() + normal(torch.zeros(1000), x[0])
+
+
+def mean_of_a_plate() -> None:
+    with pyro.plate("group", 4):
+        th = pyro.sample("th", dist.Normal(0.0, 1.0))
+    z = pyro.sample("z", dist.Normal(th.mean(), 0.5))
+    with pyro.plate("row", 1000):
+        pyro.sample("y", dist.Normal(z, 1.0), obs=torch.ones(1000))
+
+
+def mean_of_a_plate_by_hand(v: dict[str, Tensor]) -> Tensor:
+    return normal(v["th"]) + normal(v["z"], v["th"].mean(), 0.5) + normal(torch.ones(1000), v["z"])
+
+
+def sums_of_a_plate() -> None:
+    """The same sum as a model takes that broadcasts: over a dimension of its own, which is kept."""
+    with pyro.plate("group", 4):
+        th = pyro.sample("th", dist.Normal(0.0, 1.0))
+    pyro.factor("ridge", -0.5 * th.square().sum(-1, keepdim=True))
+
+
+def masked_distribution() -> None:
+    """What a distribution's own mask leaves out is standard normal in unconstrained space too."""
+    mask = torch.tensor([True, True, False])
+    x = pyro.sample("x", dist.Gamma(2.0, torch.ones(3)).mask(mask).to_event(1))
+    with pyro.plate("row", 3), poutine.scale(scale=2.0):
+        z = pyro.sample("z", dist.Normal(1.0, 2.0).expand([3]).mask(mask))
+    pyro.sample("y", dist.Normal(x[..., 0], 1.0), obs=torch.tensor(1.0))
+    with pyro.plate("other", 3):
+        pyro.sample("w", dist.Normal(z, 1.0).mask(mask), obs=torch.ones(3))
+
+
+def masked_distribution_by_hand(v: dict[str, Tensor]) -> Tensor:
+    kept, rest, z = v["x"][:2], v["x"][2], v["z"]
+    x = (kept.log() - kept).sum() + normal(rest.log()) - rest.log()
+    return x + 2 * normal(z[:2], 1.0, 2.0) + normal(z[2]) + normal(1.0, v["x"][0]) + normal(1.0, z[:2])
+
+
+def masked_altogether() -> None:
+    """False for a mask makes a flat prior, in the sites' own space, for factors to follow."""
+    with poutine.mask(mask=False):
+        s = pyro.sample("s", dist.Exponential(1.0))
+    x = pyro.sample("x", dist.Normal(0.0, 1.0).mask(False))
+    pyro.factor("prior", -s - x.square())
+    pyro.sample("y", dist.Normal(x + s, 1.0), obs=torch.tensor(1.0))
+
+
+def masked_altogether_by_hand(v: dict[str, Tensor]) -> Tensor:
+    s, x = v["s"], v["x"]
+    return -s - x.square() + normal(1.0, x + s)
+
+
+MISSING = torch.tensor([1.0, math.nan, 0.5])
+
+
+def masked_nan() -> None:
+    """What is missing is NaN: neither its log-density nor the gradient of that counts."""
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    known = ~MISSING.isnan()
+    with pyro.plate("row", 3):
+        with poutine.mask(mask=known):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=MISSING)
+            pyro.sample("t", dist.Exponential(x.exp()), obs=MISSING)
+        pyro.sample("w", dist.Normal(x, x.exp()).mask(known), obs=MISSING)
+    vector = dist.Normal(x[..., None], torch.ones(3)).mask(known).to_event(1)
+    pyro.sample("v", vector, obs=MISSING)
+
+
+def masked_nan_by_hand(v: dict[str, Tensor]) -> Tensor:
+    x, y = v["x"], MISSING[[0, 2]]
+    exponential = 2 * x - 1.5 * x.exp()
+    return normal(x) + 2 * normal(y, x) + exponential + normal(y, x, x.exp())
+
+
 def takes_a_mean() -> None:
     """Broadcasts, and is wrong, if the draws are all the same."""
     x = pyro.sample("x", dist.Normal(0.0, 1.0))
@@ -410,6 +495,12 @@ CASES = {
     "sums over everything": Case(
         sums_over_everything, lambda v: normal(v["x"]) + normal(1.0, v["x"].sum()), "vmap"
     ),
+    "ridge": Case(ridge, ridge_by_hand, "vmap"),
+    "mean of a plate": Case(mean_of_a_plate, mean_of_a_plate_by_hand, "vmap"),
+    "sums of a plate": Case(sums_of_a_plate, lambda v: normal(v["th"]) - 0.5 * v["th"].square().sum()),
+    "masked distribution": Case(masked_distribution, masked_distribution_by_hand),
+    "masked altogether": Case(masked_altogether, masked_altogether_by_hand),
+    "masked NaN": Case(masked_nan, masked_nan_by_hand),
     "takes a mean": Case(takes_a_mean, lambda v: normal(v["x"]) + normal(1.0, v["x"]), "vmap"),
     "matrix product": Case(matrix_product, lambda v: normal(v["w"]) + normal(1.0, v["w"].sum(0)), "vmap"),
     "broadcasts by accident": Case(by_accident, lambda v: normal(v["x"]) + 3 * normal(1.0, v["x"]), "vmap"),

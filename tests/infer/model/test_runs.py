@@ -39,6 +39,156 @@ def test_equal_rows_do_not_hide_how_a_model_broadcasts():
     assert found.how.way == "vmap"
 
 
+REDUCTIONS = {
+    "sum": lambda x: x.sum(),
+    "mean": lambda x: x.mean(),
+    "largest": lambda x: x.max(),
+    "smallest": lambda x: x.min(),
+    "norm": lambda x: x.norm(),
+    "median": lambda x: x.median(),
+    "deviation": lambda x: x.std(),
+    "running sum": lambda x: x.cumsum(0).sum(-1),
+    "reversed": lambda x: x.flip(0).cumsum(0).sum(-1),
+    "without gradient": lambda x: x.detach().mean(),
+    "count": lambda x: torch.tensor(float(len(x))),
+    "weak": lambda x: 1e-6 * x.mean(),
+}
+
+
+WIDE = {name: (reduce, 1e4) for name, reduce in REDUCTIONS.items() if name != "without gradient"}
+WIDE = {f"{name}, in other units": wide for name, wide in WIDE.items()}
+REDUCED = {name: (reduce, 1.0) for name, reduce in REDUCTIONS.items()} | WIDE
+
+
+@pytest.mark.parametrize(("reduce", "scale"), REDUCED.values(), ids=REDUCED)
+def test_no_draw_is_moved_by_others(reduce, scale):
+    """However little that changes beside a large log-likelihood, and whatever the latents' units."""
+    y = 3 * scale + torch.zeros(1000)
+
+    def model():
+        with pyro.plate("group", 4):
+            x = pyro.sample("x", dist.Normal(0.0, scale))
+        pyro.factor("reduced", -reduce(x / scale))
+        z = pyro.sample("z", dist.Normal(0.0, scale))
+        with pyro.plate("row", 1000):
+            pyro.sample("y", dist.Normal(z, scale), obs=y)
+
+    log_p = density(model)
+    log_p.prepare(torch.zeros(1, 5))
+    assert log_p.how.way == "vmap"
+    u = scale * torch.randn(4, 5)
+    assert log_p(u).equal(torch.cat([log_p(row[None]) for row in u]))
+
+
+@pytest.mark.parametrize(
+    ("total", "way"), [(lambda x: x.square().sum(-1), "plate"), (lambda x: x.square().sum(), "vmap")]
+)
+def test_no_draw_of_a_subsampled_model_is_moved_by_others(total, way):
+    y = torch.randn(20)
+
+    def model():
+        x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.factor("ridge", -total(x))
+        with pyro.plate("row", 20, subsample_size=5) as rows:
+            pyro.sample("y", dist.Normal(0.0, 1.0), obs=y[rows])
+
+    log_p = density(model)
+    log_p.prepare(torch.zeros(1, 3))
+    assert log_p.runs.random
+    assert log_p.how.way == way
+
+
+def test_where_the_model_raises_no_draws_are_compared():
+    """The others of a check lie nearer then: the draws run together all the same."""
+
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        if bool((x.abs() > 1).any()):
+            raise ValueError("too large")
+        pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(0.5))
+
+    log_p = density(model)
+    log_p.prepare(torch.zeros(1, 1))
+    assert log_p.how.way == "plate"
+
+
+def test_sites_that_come_and_go_are_refused():
+    def latent():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        z = pyro.sample("z", dist.Normal(0.0, 1.0)) if x < 0.5 else 0.0
+        pyro.sample("y", dist.Normal(x + z, 1.0), obs=torch.tensor(1.0))
+
+    def observed():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y" if x < 0.5 else "z", dist.Normal(x, 1.0), obs=torch.tensor(1.0))
+
+    guide = AutoFlow(latent)
+    guide.setup()
+    log_p = LogDensity(latent, guide.latents, (), {})
+    with (
+        pytest.warns(UserWarning, match="does not run at many draws at once"),
+        pytest.raises(ValueError, match="the same sites at all values of the latent ones; got one with 'z'"),
+    ):
+        log_p(torch.tensor([[-1.0, 0.0], [-0.9, 0.0], [-0.8, 0.0], [1.0, 0.0]]))
+    without = LogDensity(latent, packed(lambda: pyro.sample("x", dist.Normal(0.0, 1.0))), (), {})
+    with (
+        pytest.warns(UserWarning, match="does not run at many draws at once"),
+        pytest.raises(ValueError, match="expected a value of every latent site; got none of 'z'"),
+    ):
+        without(torch.tensor([[1.0], [0.9], [0.8], [-1.0]]))
+    with (
+        pytest.warns(UserWarning, match="does not run at many draws at once"),
+        pytest.raises(ValueError, match="the same sites at all values of the latent ones; got one with"),
+    ):
+        pf.infer.importance(observed, lambda: pyro.sample("x", dist.Normal(0.5, 1.0)), num_samples=20)
+
+
+def both():
+    x, z = (pyro.sample(name, dist.Normal(0.0, 1.0)) for name in "xz")
+    pyro.sample("y", dist.Normal(x + z, 1.0), obs=torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("fixed", ["x", "xz"])
+def test_latent_sites_that_the_model_does_not_have_are_refused(fixed):
+    model = poutine.condition(both, {name: torch.tensor(3.0) for name in fixed})
+    guide = AutoFlow(both)
+    guide.setup()
+    mixture = pf.infer.AutoMixture([AutoFlow(both), AutoFlow(both)])
+    uses = [
+        lambda: pf.infer.fit_vi(model, guide, progress=False),
+        lambda: pf.infer.flow_mcmc(model, guide, progress=False),
+        lambda: mixture.weigh(model),
+        lambda: pf.infer.importance(model, guide),
+    ]
+    got = ", ".join(fixed)
+    for use in uses:
+        with pytest.raises(ValueError, match=f"a guide of the latent variables only; got also {got}"):
+            use()
+
+
+def test_a_density_that_is_the_same_everywhere_is_refused():
+    def model():
+        pyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+
+    with pytest.raises(ValueError, match="expected a log-density that depends on the latent sites"):
+        pf.infer.fit_vi(model, AutoFlow(model), progress=False)
+
+
+def test_gradients_pass_by_draws_whose_log_density_is_nan():
+    def model():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(x.log(), 1.0), obs=torch.tensor(0.0))
+
+    log_p = density(model)
+    u = torch.tensor([[0.5], [-0.5], [2.0]], requires_grad=True)
+    found = log_p(u)
+    assert found[1] == -math.inf
+    (gradient,) = torch.autograd.grad(found.sum(), u)
+    wanted = -u - u.abs().log() / u
+    wanted[1] = 0.0
+    torch.testing.assert_close(gradient, wanted)
+
+
 def test_the_check_waits_for_a_density():
     def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0))

@@ -293,6 +293,18 @@ def test_survives_draws_without_a_density():
     assert all(p.isfinite().all() for p in guide._built.parameters())
 
 
+def test_draws_at_which_the_density_is_nan_are_told_too():
+    """A log-normal distribution that is shifted by one, whose support torch takes for the real line."""
+
+    def model():
+        shifted = [dist.transforms.ExpTransform(), dist.transforms.AffineTransform(1.0, 1.0)]
+        pyro.sample("x", dist.TransformedDistribution(dist.Normal(0.0, 0.5), shifted))
+
+    with pytest.warns(UserWarning, match=r"has density zero at .* NaN counted as zero, so the ELBO is −∞"):
+        history = fit_vi(model, AutoFlow(model), settings=settings(batch_size=32, steps=20))
+    assert 0 < history.outside < 0.5
+
+
 def test_a_posterior_that_ends_at_a_boundary_is_told():
     def model():  # the posterior of `top` ends at the largest observation, and its prior does not
         top = pyro.sample("top", dist.LogNormal(1.0, 0.5))
