@@ -203,6 +203,25 @@ def test_moments_are_those_of_the_cells_that_are_not_far_off():
     torch.testing.assert_close(again[1][:2], scale[:2], rtol=0.02, atol=0.0)
 
 
+@pytest.mark.parametrize("share", [0.004, 0.05, 0.3])
+def test_a_rare_level_is_no_error(share):
+    """A flag with noise: its rarer level was not counted, and lay 60 scales from the other one."""
+    level = (torch.arange(4000) < share * 4000).double()
+    noise = 0.05 * torch.randn(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    column = (3 * level + noise)[:, None]
+    loc, scale = location_and_scale(column)
+    torch.testing.assert_close(loc, column.mean(0))
+    torch.testing.assert_close(scale, column.std(0, correction=0))
+
+
+def test_a_few_far_cells_do_not_count():
+    column = rows(4000, 1).double()
+    loc, scale = location_and_scale(column)
+    column[::500] = 500.0
+    again = location_and_scale(column)
+    torch.testing.assert_close(again, (loc, scale), rtol=0.02, atol=0.01)
+
+
 def test_what_needs_double_precision():
     column = rows(100, 1).double()
     assert needs_double(column + 1e4)

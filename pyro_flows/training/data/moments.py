@@ -9,7 +9,8 @@ __all__ = ["WIDE", "doubles", "location_and_scale", "needs_double"]
 
 WIDE = (torch.float64, torch.int64, torch.int32)  # hold digits that single precision does not
 _SEEN = 20_000  # rows that medians are taken over
-_FAR = 30.0  # typical distances from the median; cells beyond do not count
+_FAR, _ABSURD = 30.0, 1000.0  # typical distances from the median
+_FEW, _SHARE = 10, 0.003  # so many cells between these two are no accident
 
 
 def doubles(values: Tensor) -> Tensor:
@@ -22,7 +23,9 @@ def location_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
 
     A cell is far off if it lies more than 30 typical distances from the median, where the typical distance is
     the median one of the cells that differ from the median: about 20 standard deviations of a normal, more of
-    heavier tails. Of an element that never varies, the scale is 1. NaNs do not count.
+    heavier tails. If 0.3 % of the cells, and ten or more, lie between 30 and 1,000 of them, these count: they are
+    a level of the element that is rarer than another, and not errors. Of an element that never varies, the
+    scale is 1. NaNs do not count.
 
     Args:
         rows: of shape (rows, *event).
@@ -41,7 +44,10 @@ def location_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     typical = torch.where(distances > 0, distances, torch.nan).nanmedian(0).values
     center = center.nan_to_num()
     offsets = rows - center
-    near = offsets.abs() <= _FAR * typical.nan_to_num(torch.inf)
+    sizes, typical_or_any = offsets.abs(), typical.nan_to_num(torch.inf)
+    near = sizes <= _FAR * typical_or_any
+    beyond = ~near & (sizes <= _ABSURD * typical_or_any)
+    near = near | (beyond & (beyond.sum(0) >= max(_FEW, _SHARE * len(rows))))
     count = near.sum(0).clamp(min=1)
     unit = typical.nan_to_num(1.0).log2().round().exp2()  # whose squares are neither infinite nor 0
     offsets = torch.where(near, offsets / unit, 0)
