@@ -23,9 +23,9 @@ def location_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
 
     A cell is far off if it lies more than 30 typical distances from the median, where the typical distance is
     the median one of the cells that differ from the median: about 20 standard deviations of a normal, more of
-    heavier tails. If 0.3 % of the cells, and ten or more, lie between 30 and 1,000 of them, these count: they are
-    a level of the element that is rarer than another, and not errors. Of an element that never varies, the
-    scale is 1. NaNs do not count.
+    heavier tails. If 0.3 % of the cells, and ten or more, lie between 30 and 1,000 of them, these count: they
+    are a level of the element that is rarer than another, and not errors. Of an element that never varies,
+    the scale is 1. NaNs do not count.
 
     Args:
         rows: of shape (rows, *event).
