@@ -26,7 +26,7 @@ def small(size=2, levels=3, hidden=(16,), alpha=0.05, noise=None):
     """A flow over vectors of whole numbers."""
     return pf.Flow(
         [
-            pf.real_nvp(size, depth=4, hidden=hidden),
+            pf.real_nvp(size, depth=4, hidden=hidden, net=pf.nn.MLP),
             tr.LogitPixels(alpha, levels=levels, event_dim=1),
             tr.Dequantize(noise, levels=levels, event_dim=1),
         ]

@@ -21,7 +21,7 @@ from ..cases.registry import CASES
 
 
 def _transform(context_dim=0, **options):
-    t = pf.real_nvp(3, depth=2, hidden=(6,), context_dim=context_dim, **options)
+    t = pf.real_nvp(3, depth=2, hidden=(6,), context_dim=context_dim, net=pf.nn.MLP, **options)
     perturb(t)
     return t
 

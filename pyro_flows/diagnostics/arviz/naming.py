@@ -91,7 +91,7 @@ class Names:
             for place in where
         ]
         self.known.add(label)
-        picked = whole[(slice(None),) * lead + np.nonzero(keep)]
+        picked = whole[(slice(None),) * lead + (keep,)]  # a mask of no dimensions adds one too
         return (*dims[:lead], label, *dims[lead + keep.ndim :]), picked
 
     def _chosen(self, name: str, found: list[str], *, partial: bool) -> list[str]:

@@ -27,7 +27,7 @@ def target():
 
 
 def normed(norm):
-    return lambda dim: pf.real_nvp(dim, depth=2, hidden=(8,), norm=norm)
+    return lambda dim: pf.real_nvp(dim, depth=2, hidden=(8,), norm=norm, net=pf.nn.MLP)
 
 
 def dropped_out(dim):
