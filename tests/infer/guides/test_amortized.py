@@ -273,7 +273,7 @@ def simulate(n, generator):
 def test_neural_posterior_estimation_is_calibrated():
     theta, x, design = simulate(6000, torch.Generator().manual_seed(0))
     flow = pf.Flow(pf.real_nvp(2, depth=4, hidden=(32, 32), context_dim=5, activation=nn.SiLU))
-    pf.fit(flow, theta, context=x, epochs=25, batch_size=256, learning_rate=5e-3, progress=False)
+    pf.fit(flow, theta, context=x, epochs=25, batch_size=256, progress=False)
 
     def model():
         theta = pyro.sample("theta", dist.Normal(torch.zeros(2), 1.0).to_event(1))
