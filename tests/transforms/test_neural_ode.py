@@ -41,7 +41,7 @@ class Linear(nn.Module):
 def moved(solver, dim=2, seed=0, **options):
     torch.manual_seed(seed)
     flow = pf.ffjord(dim, hidden=(16, 16), solver=solver, **options).double()
-    perturb(flow, seed, 0.04)  # the net's gain makes more of it
+    perturb(flow, seed, 0.06)  # the net's gain makes more of it
     return flow
 
 
