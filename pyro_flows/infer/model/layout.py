@@ -19,6 +19,7 @@ from .program import (
     is_enumerated,
     is_latent,
     is_point,
+    known_support,
     samples,
 )
 from .scoring import log_density
@@ -174,13 +175,8 @@ class Layout:
 
 
 def _support(site: Site) -> constraints.Constraint | None:
-    if not is_latent(site):
-        return None
-    try:
-        support: constraints.Constraint = site["fn"].support
-    except NotImplementedError:
-        return None
-    return None if support.is_discrete else support
+    support = known_support(site["fn"]) if is_latent(site) else None
+    return None if support is None or support.is_discrete else support
 
 
 def _kind(value: object) -> str:

@@ -9,7 +9,7 @@ from pyro.distributions import constraints
 from pyro.poutine import Trace
 from torch import Tensor
 
-from .program import Site, is_data, samples
+from .program import Site, is_data, known_support, samples
 from .scoring import inside, log_density
 
 __all__ = ["check_observations", "same_values"]
@@ -43,7 +43,7 @@ def check_observations(one: Trace, other: Trace, *, summed_out: bool = False) ->
                 f"expected finite observations, or NaN under a mask; got {_told(site, bad)} NaN or infinite: "
                 "leave out what is missing by pyro.sample(..., obs_mask=...) or pyro.poutine.mask"
             )
-        fixed = not summed_out and _same_bounds(_support(site), _support(twin))
+        fixed = not summed_out and _same_bounds(known_support(site["fn"]), known_support(twin["fn"]))
         if fixed and (bad := _outside(site) & _outside(twin)).any():
             raise ValueError(
                 "expected observations inside the support of their distribution; got "
@@ -72,14 +72,6 @@ def _told(site: Site, bad: Tensor) -> str:
         return f"that of {name}"
     first = ", ".join(map(str, bad.nonzero()[0].tolist()))
     return f"{int(bad.sum())} of {bad.numel()} of {name}, the first at [{first}],"
-
-
-def _support(site: Site) -> constraints.Constraint | None:
-    try:
-        support: constraints.Constraint = site["fn"].support
-    except NotImplementedError:
-        return None
-    return support
 
 
 def _same_bounds(a: Any, b: Any) -> bool:

@@ -12,7 +12,7 @@ from pyro.distributions.util import sum_rightmost
 from torch import Size, Tensor
 from torch.distributions import Transform, VonMises, biject_to, constraints
 
-from .program import Site, how_to_sum_out
+from .program import Site, how_to_sum_out, known_support
 
 __all__ = ["PackedSite", "bijection_of", "length", "support_of", "unpack"]
 
@@ -22,10 +22,9 @@ _PERIODIC = (VonMises, dist.SineBivariateVonMises, dist.SineSkewed)
 
 def support_of(site: Site) -> constraints.Constraint:
     """Return a site's support, or raise a ValueError if its distribution does not tell."""
-    try:
-        return site["fn"].support
-    except NotImplementedError as error:
-        raise _not_mapped(site, "has no support") from error
+    if (support := known_support(site["fn"])) is None:
+        raise _not_mapped(site, "has no support")
+    return support
 
 
 def bijection_of(site: Site) -> Transform:

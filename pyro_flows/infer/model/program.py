@@ -10,6 +10,7 @@ from pyro.distributions import Delta, ExpandedDistribution, Independent, MaskedD
 from pyro.poutine import Trace
 from pyro.poutine.uncondition_messenger import UnconditionMessenger
 from pyro.poutine.util import site_is_subsample
+from torch.distributions import constraints
 
 __all__ = [
     "Site",
@@ -19,6 +20,7 @@ __all__ = [
     "is_enumerated",
     "is_latent",
     "is_point",
+    "known_support",
     "predictive",
     "samples",
 ]
@@ -56,6 +58,15 @@ def is_enumerated(site: Site) -> bool:
     return (
         is_latent(site) and site["infer"].get("enumerate") == "parallel" and site["fn"].has_enumerate_support
     )
+
+
+def known_support(fn: Any) -> constraints.Constraint | None:
+    """Return a distribution's support, None if it does not tell it."""
+    try:
+        support: constraints.Constraint = fn.support
+    except NotImplementedError:
+        return None
+    return support
 
 
 def how_to_sum_out(site: Site) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 from torch.distributions import biject_to
 
-from .program import Site, samples
+from .program import Site, known_support, samples
 
 __all__ = ["correct_scores", "inside", "log_density", "unscaled_log_density"]
 
@@ -152,10 +152,9 @@ def inside(fn: Any, value: Tensor) -> Tensor | None:
         everywhere = torch.ones((), dtype=torch.bool, device=value.device)
         zero, one = (everywhere if part is None else part for part in parts)
         return torch.where(fn.mask, one, zero)
-    try:
-        support = inner = fn.support
-    except NotImplementedError:
+    if (support := known_support(fn)) is None:
         return None
+    inner = support
     while isinstance(inner, constraints.independent):
         inner = inner.base_constraint
     if inner is constraints.real or isinstance(inner, _REAL) or constraints.is_dependent(inner):
