@@ -45,7 +45,7 @@ class ModelIdentity:
         sites = (f"{site.name} of shape {tuple(site.shape)}" for site in self.latents.sites)
         return {
             "latent sites": ", ".join(sites),
-            "arguments of the digest": digest_of(self.args, self.kwargs)[:16],
+            "arguments of the digest": digest_of(self.args, self.kwargs),
         }
 
     @torch.no_grad()
