@@ -19,6 +19,7 @@ __all__ = [
     "check_integers",
     "check_numbers",
     "check_seed",
+    "whole_number",
     "with_keywords",
 ]
 
@@ -45,10 +46,7 @@ def with_keywords(kind: type[S], settings: S | None, keywords: Mapping[str, Any]
 def check_integers(settings: Any, names: Iterable[str], *, least: int = 1) -> None:
     """Make these fields Python's integers, whoever's they are; raise unless they are ≥ `least`."""
     for name, value in _given(settings, names):
-        whole = _whole(name, value)
-        if whole < least:
-            raise ValueError(f"expected {name} ≥ {least}; got {whole}")
-        object.__setattr__(settings, name, whole)
+        object.__setattr__(settings, name, whole_number(name, value, least=least))
 
 
 def check_numbers(
@@ -73,6 +71,14 @@ def _given(settings: Any, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
         value = getattr(settings, name)
         if value is not None or defaults[name] is not None:
             yield name, value
+
+
+def whole_number(name: str, value: Any, *, least: int) -> int:
+    """Return an integer of Python, whoever's it is; raise unless it is ≥ `least`."""
+    whole = _whole(name, value)
+    if whole < least:
+        raise ValueError(f"expected {name} ≥ {least}; got {whole}")
+    return whole
 
 
 def _whole(name: str, value: Any) -> int:

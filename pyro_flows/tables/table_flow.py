@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ..flow import Flow
 from ..loop import checkpoint
+from ..loop.settings import whole_number
 from ..loop.warning import warn_caller
 from ..training import History
 from ..transform import FlowTransform
@@ -95,7 +95,7 @@ class TableFlow:
         Raises:
             TypeError, ValueError: if a column is missing, or holds texts instead of numbers.
         """
-        _check_whole("num_samples", num_samples, least=1)
+        num_samples = whole_number("num_samples", num_samples, least=1)
         rows = self.schema.encode(frame)
         possible = rows[:, 2].isfinite().all(-1)
         if not bool(possible.all()):
@@ -144,7 +144,7 @@ class TableFlow:
         import pandas as pd
 
         if count is not None:
-            _check_whole("count", count, least=0)
+            count = whole_number("count", count, least=0)
         like = next(self.flow.parameters())
         with torch.no_grad():
             if given is None or self.context is None:
@@ -194,10 +194,3 @@ class TableFlow:
                 "expected the family, with the arguments, that the table was fitted with; got one of other "
                 "parameters"
             ) from error
-
-
-def _check_whole(name: str, value: Any, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"expected {name} as an integer; got {value!r}")
-    if value < least:
-        raise ValueError(f"expected {name} ≥ {least}; got {value}")

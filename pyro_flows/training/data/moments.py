@@ -44,10 +44,9 @@ def location_and_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     typical = torch.where(distances > 0, distances, torch.nan).nanmedian(0).values
     center = center.nan_to_num()
     offsets = rows - center
-    sizes, typical_or_any = offsets.abs(), typical.nan_to_num(torch.inf)
-    near = sizes <= _FAR * typical_or_any
-    beyond = ~near & (sizes <= _ABSURD * typical_or_any)
-    near = near | (beyond & (beyond.sum(0) >= max(_FEW, _SHARE * len(rows))))
+    distances = offsets.abs() / typical.nan_to_num(torch.inf)
+    beyond = ((distances > _FAR) & (distances <= _ABSURD)).sum(0)
+    near = distances <= torch.where(beyond >= max(_FEW, _SHARE * len(rows)), _ABSURD, _FAR)
     count = near.sum(0).clamp(min=1)
     unit = typical.nan_to_num(1.0).log2().round().exp2()  # whose squares are neither infinite nor 0
     offsets = torch.where(near, offsets / unit, 0)
