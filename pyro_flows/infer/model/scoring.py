@@ -179,6 +179,10 @@ def _check(support: constraints.Constraint, value: Tensor) -> Tensor:
         return (value.square().sum(-1) - 1).abs() <= tolerance
     if isinstance(support, type(constraints.positive_definite) | type(constraints.corr_matrix)):
         return support.check((value + value.mT) / 2)
+    if isinstance(support, constraints.multinomial) and support.upper_bound == 1:
+        # A total that is left at its default: the log-density is that given the value's own total, and counts
+        # whose totals vary are written so.
+        return (value >= 0).all(-1)
     ok: Tensor = support.check(value)
     return ok
 

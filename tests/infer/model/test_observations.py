@@ -105,6 +105,24 @@ def test_a_support_that_moves_with_the_latents_may_leave_data_outside():
     assert log_p(torch.tensor([[1.0]])).isfinite().all()
 
 
+def test_counts_of_a_multinomial_may_have_totals_of_their_own():
+    """Pyro's tutorials leave the total at one, without validation; the log-density takes the value's own."""
+    y = torch.tensor([[3.0, 4.0, 5.0], [1.0, 0.0, 9.0]])
+
+    def model():
+        x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("row", 2):
+            pyro.sample("y", dist.Multinomial(logits=x.unsqueeze(-2), validate_args=False), obs=y)
+
+    guide = AutoFlow(model)
+    guide.setup()
+    u = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    wanted = dist.Normal(0.0, 1.0).log_prob(u).sum(-1)
+    for row in y:
+        wanted += dist.Multinomial(int(row.sum()), logits=u).log_prob(row)
+    torch.testing.assert_close(pf.infer.LogDensity(model, guide.latents, (), {})(u), wanted)
+
+
 def test_a_distribution_may_take_nan_for_missing():
     class Missing(dist.Normal):
         def log_prob(self, value):
