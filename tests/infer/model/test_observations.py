@@ -112,7 +112,7 @@ def test_counts_of_a_multinomial_may_have_totals_of_their_own():
     def model():
         x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
         with pyro.plate("row", 2):
-            pyro.sample("y", dist.Multinomial(logits=x.unsqueeze(-2), validate_args=False), obs=y)
+            pyro.sample("y", dist.Multinomial(logits=x, validate_args=False), obs=y)
 
     guide = AutoFlow(model)
     guide.setup()
